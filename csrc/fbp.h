@@ -1,0 +1,137 @@
+/* fbp.h: the public C interface of fastbp. A graph of gates is compiled once into a plan; executing a plan allocates
+ * nothing (but when a larger batch arrives, before it starts) and cannot fail half-way.
+ *
+ * Functions return an fbp_status; fbp_status_text says what it means. No function prints, aborts or knows Python.
+ */
+#ifndef FBP_H
+#define FBP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum fbp_status {
+    FBP_OK,
+    FBP_PAUSED,         /* the time slice is over; call again to go on */
+    FBP_NO_MEMORY,
+    FBP_TOO_LARGE,      /* a size does not fit the address space */
+    FBP_NO_ISA,         /* no kernels of that name for this CPU */
+    FBP_BAD_GRAPH,      /* a gate, input, activation, loss or optimizer that does not exist */
+    FBP_BAD_LABEL,      /* a class label outside 0 .. classes-1 */
+    FBP_BAD_TARGET,     /* a target that is not finite */
+    FBP_NO_FORWARD,     /* backward without a forward before it */
+    FBP_STATUS_COUNT
+};
+const char *fbp_status_text(int status);
+
+enum fbp_dtype { FBP_F32, FBP_F64 };
+
+/* ---- arrays of the caller: any strides, any of these element types; in place where they match, else converted by rows */
+
+enum fbp_type {
+    FBP_TYPE_F32, FBP_TYPE_F64, FBP_TYPE_F16,
+    FBP_TYPE_I8, FBP_TYPE_I16, FBP_TYPE_I32, FBP_TYPE_I64,
+    FBP_TYPE_U8, FBP_TYPE_U16, FBP_TYPE_U32, FBP_TYPE_U64,
+    FBP_TYPE_COUNT
+};
+
+struct fbp_array {
+    const char *data;
+    int64_t rows, cols;
+    ptrdiff_t row_stride, col_stride;   /* bytes */
+    int type;                           /* enum fbp_type */
+    int swapped;                        /* other byte order than this CPU's */
+};
+
+/* Rows y of integer class labels (cols = 1), all in 0 .. classes-1? Else *where is the first row that is not. */
+int fbp_check_labels(const struct fbp_array *y, int64_t classes, int64_t *where, int64_t *value);
+/* All elements finite? Else *where is the first row with one that is not. */
+int fbp_check_finite(const struct fbp_array *y, int64_t *where);
+
+/* ---- the graph ---------------------------------------------------------------------------------------------------- */
+
+enum fbp_gate { FBP_GATE_INPUT, FBP_GATE_DENSE, FBP_GATE_ACTIVATION, FBP_GATE_ADD, FBP_GATE_COUNT };
+#define FBP_GATE_INPUTS 2
+
+/* One node; nodes stand in topological order, the last one is the output. */
+struct fbp_node {
+    int gate;
+    int in[FBP_GATE_INPUTS];    /* earlier nodes */
+    int64_t width;              /* columns of its output: features of an input, units of a dense gate, else 0 */
+    int activation;             /* number in the table of activations, applied to its output; 0 is the identity */
+};
+
+struct fbp_graph {
+    const struct fbp_node *node;
+    int nodes;
+    int dtype;
+    int loss;                   /* number in the table of losses, -1 for none */
+    int optimizer;              /* number in the table of optimizers, -1 for none */
+};
+
+#define FBP_HYPER 4
+
+/* ---- plans --------------------------------------------------------------------------------------------------------- */
+
+typedef struct fbp_plan fbp_plan;
+
+/* isa: "avx512", "avx2", "neon", "base", or NULL for the best one. */
+int fbp_plan_create(const struct fbp_graph *graph, const char *isa, fbp_plan **plan);
+void fbp_plan_destroy(fbp_plan *plan);
+
+const char *fbp_plan_isa(const fbp_plan *plan);
+int64_t fbp_plan_width(const fbp_plan *plan, int node);         /* columns of a node's output */
+int64_t fbp_plan_offset(const fbp_plan *plan, int node);        /* where a dense gate's W (I+1, U) starts in params */
+int64_t fbp_plan_parameters(const fbp_plan *plan);              /* reals in params, grads and each slot */
+double fbp_plan_operations(const fbp_plan *plan, int64_t rows); /* of a training step */
+int64_t fbp_plan_bytes(const fbp_plan *plan);                   /* memory held */
+void *fbp_plan_params(fbp_plan *plan);
+void *fbp_plan_grads(fbp_plan *plan);
+void *fbp_plan_slot(fbp_plan *plan, int slot);                  /* NULL where the optimizer has no such slot */
+/* The caller hands out (+1) or takes back (-1) a view of params that may be written: packed copies of weights are made
+ * anew before the next use for as long as one is out. */
+void fbp_plan_export(fbp_plan *plan, int count);
+/* Hyper-parameters of the optimizer, in the order of its row in the table. */
+void fbp_plan_set_hyper(fbp_plan *plan, const double hyper[FBP_HYPER]);
+
+/* Whole training steps over rows next .. end of x and y (through `order` where it is not NULL), batches of `batch` rows;
+ * returns FBP_PAUSED after a slice of about 20 ms, between two steps. */
+struct fbp_run {
+    const int64_t *order;
+    int64_t next, end, batch;
+    double loss;                /* of the last step, before its update */
+    double loss_sum;            /* sum over steps of loss times rows */
+    int64_t steps;
+};
+int fbp_train(fbp_plan *plan, const struct fbp_array *x, const struct fbp_array *y, int labels, struct fbp_run *run);
+
+/* out (rows, width of the output; contiguous, of the plan's dtype) for rows *next .. ; FBP_PAUSED as above. */
+int fbp_predict(fbp_plan *plan, const struct fbp_array *x, void *out, int64_t *next);
+
+/* The same by hand. forward keeps the activations; backward needs them and fills grads, and dx (contiguous) if not NULL;
+ * update applies the optimizer to params and grads. */
+int fbp_forward(fbp_plan *plan, const struct fbp_array *x, void *out);
+int64_t fbp_forward_rows(const fbp_plan *plan);                 /* rows of the forward pass kept; 0 for none */
+int fbp_backward(fbp_plan *plan, const struct fbp_array *dout, void *dx);
+int fbp_update(fbp_plan *plan);
+
+/* Loss of out (rows of y, width; contiguous, of dtype) and dE/dout; labels must be in range. */
+int fbp_loss_gradient(int loss, int dtype, const void *out, int64_t width, const struct fbp_array *y, int labels,
+                      double *value, void *dout);
+
+/* Names in the tables, NULL past the end. */
+const char *fbp_activation_name(int i);
+const char *fbp_loss_name(int i);
+const char *fbp_optimizer_name(int i);
+
+/* ---- run time -------------------------------------------------------------------------------------------------------- */
+
+#define FBP_MAX_THREADS 256
+void fbp_set_threads(int threads);
+int fbp_get_threads(void);
+const char *fbp_isa_name(int i);        /* instruction sets of this CPU that were built in, best first; NULL past the end */
+/* Floating-point operations per second of one core in a loop of independent FMAs, measured for about `seconds`. */
+double fbp_fma_peak(const char *isa, int dtype, double seconds);
+/* The shuffled order of epoch `step`: Fisher-Yates with Philox 4x32-10, see rng.h. */
+void fbp_permutation(uint64_t seed, uint32_t stream, uint32_t step, int64_t n, int64_t *order);
+
+#endif
