@@ -1,0 +1,104 @@
+/* activation.h: one row per activation: O = f(Z), and dZ = dO f'(Z) with f' taken from O. */
+#ifndef FBP_ACTIVATION_H
+#define FBP_ACTIVATION_H
+
+#include "kernels.h"
+#include "reduce.h"
+#include "vmath.h"
+
+/* The loop over a tile, in place: expr(c, o) on whole registers, then on the tail. */
+#define DEFINE_ELEMENTWISE(name, expr)                                                                   \
+    static void name(void *cp, ptrdiff_t ldc, const void *op, ptrdiff_t ldo, size_t m, size_t n)         \
+    {                                                                                                    \
+        const vtail tail = vtail_of(n % VL ? n % VL : VL);                                               \
+        const size_t whole = n - n % VL;                                                                 \
+        (void)op, (void)ldo;                                                                             \
+        for (size_t i = 0; i < m; i++) {                                                                 \
+            real *crow = (real *)cp + (ptrdiff_t)i * ldc;                                                \
+            const real *orow = op ? (const real *)op + (ptrdiff_t)i * ldo : crow;                        \
+            for (size_t j = 0; j < whole; j += VL) {                                                     \
+                const vec c = vload(crow + j), o = vload(orow + j);                                      \
+                (void)o;                                                                                 \
+                vstore(crow + j, expr);                                                                  \
+            }                                                                                            \
+            if (whole < n) {                                                                             \
+                const vec c = vload_tail(crow + whole, tail), o = vload_tail(orow + whole, tail);        \
+                (void)o;                                                                                 \
+                vstore_tail(crow + whole, expr, tail);                                                   \
+            }                                                                                            \
+        }                                                                                                \
+    }
+
+DEFINE_ELEMENTWISE(sigmoid_forward, vsigmoid(c))                     /* 1 / (1 + e^-z)  */
+DEFINE_ELEMENTWISE(sigmoid_backward, c * (o * (vset1(1) - o)))       /* O (1 - O)       */
+DEFINE_ELEMENTWISE(relu_forward, vmax(vzero(), c))                   /* max(0, z)       */
+DEFINE_ELEMENTWISE(relu_backward, c * vstep(o))                      /* [O > 0]         */
+DEFINE_ELEMENTWISE(tanh_forward, vtanh(c))                           /* tanh z          */
+DEFINE_ELEMENTWISE(tanh_backward, c * vfnma(o, o, vset1(1)))         /* 1 - O^2         */
+
+/* The largest of a row of n reals. */
+INLINE real row_max(const real *z, size_t n)
+{
+    const vec fill = vset1(-(real)INFINITY);
+    vec m[NB];
+    for (int b = 0; b < NB; b++) m[b] = fill;
+    for (size_t j = 0; j < n; j += LANES)
+        for (int b = 0; b < NB; b++) m[b] = vmax(load_block(z + j, b, n - j, fill), m[b]);
+    return vmax_lanes(m);
+}
+
+/* e = exp(z - max), stored unless e is NULL; returns the sum. e may be z. */
+INLINE real row_exp_sum(const real *z, real max, real *e, size_t n)
+{
+    const vec shift = vset1(max);
+    vec s[NB];
+    for (int b = 0; b < NB; b++) s[b] = vzero();
+    for (size_t j = 0; j < n; j += LANES)
+        for (int b = 0; b < NB && j + (size_t)b * VL < n; b++) {
+            const size_t at = j + (size_t)b * VL, left = n - at;
+            vec x = vexp(load_block(z + at, 0, left, vset1(-(real)INFINITY)) - shift);
+            s[b] = s[b] + x;
+            if (e == NULL) continue;
+            if (left >= (size_t)VL) vstore(e + at, x);
+            else vstore_tail(e + at, x, vtail_of(left));
+        }
+    return vsum_lanes(s);
+}
+
+/* Softmax of a row: O_j = exp(z_j - max) / sum. */
+static void softmax_forward(void *c, ptrdiff_t ldc, const void *o, ptrdiff_t ldo, size_t m, size_t n)
+{
+    (void)o, (void)ldo;
+    for (size_t i = 0; i < m; i++) {
+        real *z = (real *)c + (ptrdiff_t)i * ldc;
+        const real sum = row_exp_sum(z, row_max(z, n), z, n);
+        for (size_t j = 0; j < n; j++) z[j] = z[j] / sum;
+    }
+}
+
+/* dZ_j = O_j (dO_j - sum_k dO_k O_k) */
+static void softmax_backward(void *c, ptrdiff_t ldc, const void *op, ptrdiff_t ldo, size_t m, size_t n)
+{
+    for (size_t i = 0; i < m; i++) {
+        real *d = (real *)c + (ptrdiff_t)i * ldc;
+        const real *o = (const real *)op + (ptrdiff_t)i * ldo;
+        vec s[NB];
+        for (int b = 0; b < NB; b++) s[b] = vzero();
+        for (size_t j = 0; j < n; j += LANES)
+            for (int b = 0; b < NB; b++)
+                s[b] = vfma(load_block(d + j, b, n - j, vzero()), load_block(o + j, b, n - j, vzero()), s[b]);
+        const real dot = vsum_lanes(s);
+        for (size_t j = 0; j < n; j++) d[j] = o[j] * (d[j] - dot);
+    }
+}
+
+#define ACTIVATIONS                                                                               \
+    {                                                                                             \
+        [FBP_IDENTITY] = {"identity", 1, FBP_STORE, FBP_STORE, NULL, NULL},                       \
+        [FBP_SIGMOID] = {"sigmoid", 1, FBP_STORE, FBP_STORE, sigmoid_forward, sigmoid_backward},  \
+        [FBP_RELU_ACT] = {"relu", 1, FBP_RELU, FBP_RELU_GRAD, relu_forward, relu_backward},       \
+        [FBP_TANH] = {"tanh", 1, FBP_STORE, FBP_STORE, tanh_forward, tanh_backward},              \
+        [FBP_SOFTMAX] = {"softmax", 0, FBP_STORE, FBP_STORE, softmax_forward, softmax_backward},  \
+    }
+
+#endif

@@ -1,0 +1,9 @@
+/* Any CPU, no fused multiply-add, float32: tiles of 4 rows x 2 registers. */
+#define FBP_BASE
+#define FBP_REAL 32
+#define ISA_NAME "base"
+#define KERNELS_TABLE fbp_kernels_base_f32
+#define MR 4
+#define NV 2
+#define TILE_ROWS(X) X(1) X(2) X(3) X(4)
+#include "body.h"

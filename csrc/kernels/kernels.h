@@ -1,0 +1,129 @@
+/* kernels.h: the table of functions chosen for one CPU and one dtype, and the arguments they take.
+ *
+ * Kernels are pure functions of pointers and sizes: they cannot fail, allocate, lock or read globals. "real" stands for
+ * float or double; strides (ld...) count reals. Buffers that the plan owns may be read, but never written, up to one
+ * tile past their end; arrays of a caller are neither read nor written outside their elements.
+ */
+#ifndef FBP_KERNELS_H
+#define FBP_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define FBP_MAX_SLOTS 2              /* optimizer state vectors */
+#define FBP_REDUCTION_ROWS 4096      /* a reduction over more batch rows is cut at multiples of this */
+
+/* What happens to a tile of C while it is in registers. */
+enum fbp_epilogue {
+    FBP_STORE,        /* C = S                    */
+    FBP_RELU,         /* C = max(0, S)            */
+    FBP_RELU_GRAD,    /* C = S [O > 0]            */
+    FBP_ADD,          /* C = C + S                */
+    FBP_AXPY,         /* C = C + alpha S          */
+};
+
+/* A function applied in place to a tile of C that was just stored: c (m x n, stride ldc), o (the same tile of O). */
+typedef void fbp_tile_fn(void *c, ptrdiff_t ldc, const void *o, ptrdiff_t ldo, size_t m, size_t n);
+
+/* One product, C (m x n) = epilogue(S), S = start + sum over k of a_k b_k, one chain of FMAs per element in increasing k.
+ *   gemm_rows: a_k = a[i][a0 + k]      A is given by pointers to its rows (forward, input gradient)
+ *   gemm_cols: a_k = a[k][a0 + i]      the same pointers, A transposed: k runs over its rows (weight gradient)
+ * B: element (k, j) is b[(j / nr) * panel + k * ldb + j % nr]: row-major with panel = nr, or packed in panels of nr columns. */
+struct fbp_gemm {
+    size_t m, n, k;
+    const void *const *a;
+    ptrdiff_t a0;
+    const void *b;
+    ptrdiff_t ldb, panel;
+    const void *start;          /* row i starts at start + i ldstart; NULL: zeros. ldstart 0: one row (the bias) for all */
+    ptrdiff_t ldstart;
+    void *c;
+    ptrdiff_t ldc;
+    int epilogue;
+    double alpha;               /* FBP_AXPY */
+    const void *o;              /* FBP_RELU_GRAD and after: outputs whose derivative is wanted */
+    ptrdiff_t ldo;
+    fbp_tile_fn *after;         /* NULL, or applied to every tile after it is stored */
+};
+
+/* An optimizer's pass over a block of weights (rows x cols, stride ld, the same for the slots): reads the gradient,
+ * updates weights and slots. */
+struct fbp_update {
+    size_t rows, cols;
+    ptrdiff_t ld, ldg;
+    void *w;
+    void *slot[FBP_MAX_SLOTS];
+    const void *g;
+    const double *hyper;        /* the optimizer's hyper-parameters, see optim.h */
+};
+
+/* Loss and its gradient for m rows of n outputs. Dense targets by row pointers, or integer labels. */
+struct fbp_loss_rows {
+    size_t m, n;
+    const void *out;            /* (m, n), stride ldo */
+    ptrdiff_t ldo;
+    const void *const *target;  /* m pointers to rows of n reals, or NULL */
+    const int64_t *label;       /* m labels in 0 .. n-1, or NULL */
+    double scale;               /* 1 / batch rows */
+    double *loss;               /* m: the loss of each row, not yet divided by the batch rows */
+    void *grad;                 /* (m, n), stride ldg: dE/dO, or NULL; may be out */
+    ptrdiff_t ldg;
+};
+
+enum fbp_act { FBP_IDENTITY, FBP_SIGMOID, FBP_RELU_ACT, FBP_TANH, FBP_SOFTMAX, FBP_ACT_COUNT };
+enum fbp_loss { FBP_SQUARED_ERROR, FBP_CROSS_ENTROPY, FBP_LOSS_COUNT };
+enum fbp_optimizer { FBP_SGD, FBP_MOMENTUM, FBP_OPTIMIZER_COUNT };
+
+/* One row per activation. Both functions work on whole rows in place; tilewise ones also on any tile of them. */
+struct fbp_act_kernels {
+    const char *name;
+    int tilewise;               /* element by element: may be applied tile by tile */
+    int epilogue, epilogue_grad;/* the epilogues that do it in registers, FBP_STORE where there is none */
+    fbp_tile_fn *forward;       /* c = f(c)                        ; NULL: identity */
+    fbp_tile_fn *backward;      /* c = c * f'(z), f' taken from o  ; NULL: identity */
+};
+
+struct fbp_loss_kernels {
+    const char *name;
+    int labels;                 /* takes integer labels */
+    int logits;                 /* expects an output layer without activation */
+    void (*rows)(const struct fbp_loss_rows *);
+};
+
+struct fbp_optimizer_kernels {
+    const char *name;
+    int slots;
+    int epilogue;               /* FBP_AXPY where the whole update is W + hyper[0] dW, else FBP_STORE */
+    void (*update)(const struct fbp_update *);
+};
+
+struct fbp_kernels {
+    const char *isa, *dtype;
+    size_t size;                /* bytes of a real */
+    size_t mr, nr, lanes;       /* tile rows, tile (panel) columns, reals in a register */
+    void (*gemm_rows)(const struct fbp_gemm *);
+    void (*gemm_cols)(const struct fbp_gemm *);
+    /* start + sums over the rows of B (k x n, row-major, stride ldb), in order: the gradient of the bias. */
+    void (*col_sums)(const void *b, ptrdiff_t ldb, size_t k, size_t n, void *out);
+    /* Panels of W (rows x cols): rows i0..i1 and columns j0..j1 into wp (rows per panel as in W), see struct fbp_gemm. */
+    void (*pack)(const void *w, ptrdiff_t ldw, size_t rows, size_t i0, size_t i1, size_t j0, size_t j1, size_t cols, void *wp);
+    /* The same block into the panels of W transposed (cols x rows). i0 is a multiple of lanes. */
+    void (*pack_transposed)(const void *w, ptrdiff_t ldw, size_t rows, size_t i0, size_t i1, size_t j0, size_t j1, size_t cols,
+                            void *wt);
+    /* c (m x n) = c + x */
+    void (*add_rows)(void *c, ptrdiff_t ldc, const void *x, ptrdiff_t ldx, size_t m, size_t n);
+    struct fbp_act_kernels act[FBP_ACT_COUNT];
+    struct fbp_loss_kernels loss[FBP_LOSS_COUNT];
+    struct fbp_optimizer_kernels optimizer[FBP_OPTIMIZER_COUNT];
+    /* n rounds of independent FMAs that fill every pipe; returns the floating-point operations done. */
+    double (*fma_loop)(size_t n);
+};
+
+/* The table for "avx512", "avx2", "neon" or "base" and a dtype of fbp.h; NULL where it was not built in or the CPU lacks it. */
+const struct fbp_kernels *fbp_kernels_find(const char *isa, int dtype);
+/* The best table of this CPU, or the one FASTBP_ISA asks for. */
+const struct fbp_kernels *fbp_kernels_default(int dtype);
+/* Name number i of those the CPU has, best first; NULL past the end. */
+const char *fbp_kernels_isa(size_t i);
+
+#endif

@@ -1,0 +1,54 @@
+/* reduce.h: sums and maxima. Over a row of n reals: LANES lanes, element j in lane j % LANES, folded by one fixed tree. */
+#ifndef FBP_REDUCE_H
+#define FBP_REDUCE_H
+
+#include "vec.h"
+
+/* Register number b of the block of LANES reals at p, of which n are there; the others read as `fill`. */
+INLINE vec load_block(const real *p, int b, size_t n, vec fill)
+{
+    const size_t at = (size_t)b * VL;
+    if (n >= at + VL) return vload(p + at);
+    if (n <= at) return fill;
+    vec v = vload_tail(p + at, vtail_of(n - at));
+    for (int i = 0; i < VL; i++)
+        if (at + (size_t)i >= n) v[i] = fill[i];
+    return v;
+}
+
+/* c (m x n) += x */
+static void add_rows(void *c, ptrdiff_t ldc, const void *x, ptrdiff_t ldx, size_t m, size_t n)
+{
+    for (size_t i = 0; i < m; i++) {
+        real *to = (real *)c + (ptrdiff_t)i * ldc;
+        const real *from = (const real *)x + (ptrdiff_t)i * ldx;
+        size_t j = 0;
+        for (; j + VL <= n; j += VL) vstore(to + j, vload(to + j) + vload(from + j));
+        if (j < n) {
+            const vtail tail = vtail_of(n - j);
+            vstore_tail(to + j, vload_tail(to + j, tail) + vload_tail(from + j, tail), tail);
+        }
+    }
+}
+
+/* out[j] = sum over the k rows of b, in order: the chain of FMAs with a column of ones. */
+static void col_sums(const void *b, ptrdiff_t ldb, size_t k, size_t n, void *out)
+{
+    size_t j = 0;
+    for (; j + 4 * VL <= n; j += 4 * VL) {
+        const real *row = (const real *)b + j;
+        vec s[4] = {vzero(), vzero(), vzero(), vzero()};
+        for (size_t i = 0; i < k; i++, row += ldb)
+            for (int v = 0; v < 4; v++) s[v] = s[v] + vload(row + v * VL);
+        for (int v = 0; v < 4; v++) vstore((real *)out + j + v * VL, s[v]);
+    }
+    for (; j < n; j += VL) {
+        const vtail tail = vtail_of(n - j < (size_t)VL ? n - j : (size_t)VL);
+        const real *row = (const real *)b + j;
+        vec s = vzero();
+        for (size_t i = 0; i < k; i++, row += ldb) s = s + vload_tail(row, tail);
+        vstore_tail((real *)out + j, s, tail);
+    }
+}
+
+#endif

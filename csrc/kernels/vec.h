@@ -1,0 +1,263 @@
+/* vec.h: the thin vector layer. Everything that differs between instruction sets is in this file and the stubs.
+ *
+ * A stub defines FBP_AVX512, FBP_AVX2, FBP_NEON or FBP_BASE and FBP_REAL (32 or 64), then includes body.h. This file
+ * then provides one register type `vec` of VL reals and the few operations the kernels are written in. Rules:
+ *   - vfma is a fused multiply-add wherever the ISA has one, so that every FMA ISA gives the same bits;
+ *   - vmax and vmin return their second argument when either is NaN, so vmax(zero, x) keeps a NaN in x;
+ *   - sums across lanes use one layout on every ISA: 64 bytes (NB vectors) folded by halves.
+ */
+#ifndef FBP_VEC_H
+#define FBP_VEC_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define CAT2_(a, b) a##b
+#define CAT2(a, b) CAT2_(a, b)
+#define CAT3_(a, b, c) a##b##c
+#define CAT3(a, b, c) CAT3_(a, b, c)
+#define INLINE static inline __attribute__((always_inline))
+
+#if FBP_REAL == 32
+typedef float real;
+typedef int32_t lane_int;
+typedef uint32_t lane_uint;
+#define MANTISSA 23           /* bits of the mantissa */
+#define EXPONENT_BIAS 127
+#define SUFFIX _ps
+#else
+typedef double real;
+typedef int64_t lane_int;
+typedef uint64_t lane_uint;
+#define MANTISSA 52
+#define EXPONENT_BIAS 1023
+#define SUFFIX _pd
+#endif
+
+/* ---- register types ---------------------------------------------------------------------------------------------- */
+
+#if defined(FBP_AVX512)
+#include <immintrin.h>
+#define VBYTES 64
+#define PREFIX _mm512_
+#if FBP_REAL == 32
+typedef __m512 vec;
+typedef __mmask16 vtail;
+#else
+typedef __m512d vec;
+typedef __mmask8 vtail;
+#endif
+#elif defined(FBP_AVX2)
+#include <immintrin.h>
+#define VBYTES 32
+#define PREFIX _mm256_
+typedef __m256i vtail;
+#if FBP_REAL == 32
+typedef __m256 vec;
+#else
+typedef __m256d vec;
+#endif
+#elif defined(FBP_NEON)
+#include <arm_neon.h>
+#define VBYTES 16
+typedef size_t vtail;
+#if FBP_REAL == 32
+typedef float32x4_t vec;
+#else
+typedef float64x2_t vec;
+#endif
+#elif defined(FBP_BASE)
+#define VBYTES 16
+typedef size_t vtail;
+typedef real vec __attribute__((vector_size(16)));
+#else
+#error "a stub must define FBP_AVX512, FBP_AVX2, FBP_NEON or FBP_BASE"
+#endif
+
+#define VL ((int)(VBYTES / sizeof(real)))  /* reals in a register */
+#define NB (64 / VBYTES)                   /* registers in the 64 bytes of the fixed lane layout */
+#define LANES ((int)(64 / sizeof(real)))   /* lanes of that layout: 16 float32, 8 float64 */
+#define OP(name) CAT3(PREFIX, name, SUFFIX)
+
+typedef lane_int vint __attribute__((vector_size(VBYTES)));
+typedef lane_uint vuint __attribute__((vector_size(VBYTES)));
+
+/* ---- what is written alike for all: GCC and Clang vector extensions ------------------------------------------------ */
+
+INLINE vec vset1(real x) { return x - (vec){0}; }   /* scalar op vector: the scalar in every lane */
+INLINE vec vzero(void) { return (vec){0}; }
+INLINE vuint vbits(vec v) { return (vuint)v; }
+INLINE vec vreal(vuint b) { return (vec)b; }
+INLINE vuint vbits1(lane_uint x) { return x | (vuint){0}; }
+
+/* ---- memory, fused multiply-add, maximum ----------------------------------------------------------------------------- */
+
+#if defined(FBP_AVX512) || defined(FBP_AVX2)
+INLINE vec vload(const real *p) { return OP(loadu)(p); }
+INLINE void vstore(real *p, vec v) { OP(storeu)(p, v); }
+INLINE vec vfma(vec a, vec b, vec c) { return OP(fmadd)(a, b, c); }    /* a b + c */
+INLINE vec vfnma(vec a, vec b, vec c) { return OP(fnmadd)(a, b, c); }  /* c - a b */
+INLINE vec vmax(vec a, vec b) { return OP(max)(a, b); }
+INLINE vec vmin(vec a, vec b) { return OP(min)(a, b); }
+#else
+INLINE vec vload(const real *p) { vec v; memcpy(&v, p, sizeof v); return v; }
+INLINE void vstore(real *p, vec v) { memcpy(p, &v, sizeof v); }
+#if defined(FBP_NEON)
+#if FBP_REAL == 32
+INLINE vec vfma(vec a, vec b, vec c) { return vfmaq_f32(c, a, b); }
+INLINE vec vfnma(vec a, vec b, vec c) { return vfmsq_f32(c, a, b); }
+#else
+INLINE vec vfma(vec a, vec b, vec c) { return vfmaq_f64(c, a, b); }
+INLINE vec vfnma(vec a, vec b, vec c) { return vfmsq_f64(c, a, b); }
+#endif
+#else
+INLINE vec vfma(vec a, vec b, vec c) { return a * b + c; }   /* two roundings: base is outside the same-bits promise */
+INLINE vec vfnma(vec a, vec b, vec c) { return c - a * b; }
+#endif
+INLINE vec vmax(vec a, vec b)
+{
+    vuint a_wins = (vuint)(a > b);
+    return vreal((vbits(a) & a_wins) | (vbits(b) & ~a_wins));
+}
+INLINE vec vmin(vec a, vec b)
+{
+    vuint a_wins = (vuint)(a < b);
+    return vreal((vbits(a) & a_wins) | (vbits(b) & ~a_wins));
+}
+#endif
+
+/* vstep: 1 where x > 0, else 0 (also where x is NaN): the derivative of ReLU, from its output. */
+#if defined(FBP_AVX512)
+INLINE vec vstep(vec x)
+{
+    return OP(maskz_mov)(CAT3(PREFIX, cmp, CAT2(SUFFIX, _mask))(x, vzero(), _CMP_GT_OQ), vset1(1));
+}
+#else
+INLINE vec vstep(vec x) { return vreal((vuint)(x > vzero()) & vbits(vset1(1))); }
+#endif
+
+/* ---- tails: the first n lanes of a register, 1 <= n <= VL; the other lanes are neither read nor written ---------------- */
+
+#if defined(FBP_AVX512)
+INLINE vtail vtail_of(size_t n) { return (vtail)((1u << n) - 1u); }
+INLINE vec vload_tail(const real *p, vtail t) { return OP(maskz_loadu)(t, p); }
+INLINE void vstore_tail(real *p, vec v, vtail t) { OP(mask_storeu)(p, t, v); }
+#elif defined(FBP_AVX2)
+INLINE vtail vtail_of(size_t n)
+{
+    vint lane;
+    for (int i = 0; i < VL; i++) lane[i] = i;
+    return (vtail)(lane < (vint)vbits1((lane_uint)n));
+}
+INLINE vec vload_tail(const real *p, vtail t) { return OP(maskload)(p, t); }
+INLINE void vstore_tail(real *p, vec v, vtail t) { OP(maskstore)(p, t, v); }
+#else
+INLINE vtail vtail_of(size_t n) { return n; }
+INLINE vec vload_tail(const real *p, vtail t)
+{
+    vec v = vzero();
+    for (size_t i = 0; i < t; i++) v[i] = p[i];
+    return v;
+}
+INLINE void vstore_tail(real *p, vec v, vtail t)
+{
+    for (size_t i = 0; i < t; i++) p[i] = v[i];
+}
+#endif
+
+/* ---- interleave: vzip_lo(a, b) = a0 b0 a1 b1 ... of the lower halves, vzip_hi of the upper ones ------------------------ */
+
+#if defined(FBP_AVX512)
+#if FBP_REAL == 32
+#define ZIP_(base) _mm512_setr_epi32(base, base + 16, base + 1, base + 17, base + 2, base + 18, base + 3, base + 19, \
+                                     base + 4, base + 20, base + 5, base + 21, base + 6, base + 22, base + 7, base + 23)
+#define ZIP_HALF 8
+#else
+#define ZIP_(base) _mm512_setr_epi64(base, base + 8, base + 1, base + 9, base + 2, base + 10, base + 3, base + 11)
+#define ZIP_HALF 4
+#endif
+INLINE vec vzip_lo(vec a, vec b) { return OP(permutex2var)(a, ZIP_(0), b); }
+INLINE vec vzip_hi(vec a, vec b) { return OP(permutex2var)(a, ZIP_(ZIP_HALF), b); }
+#elif defined(FBP_AVX2)
+#define ZIP_(a, b, half) CAT3(_mm256_permute2f128, SUFFIX, )(OP(unpacklo)(a, b), OP(unpackhi)(a, b), half)
+INLINE vec vzip_lo(vec a, vec b) { return ZIP_(a, b, 0x20); }
+INLINE vec vzip_hi(vec a, vec b) { return ZIP_(a, b, 0x31); }
+#else
+INLINE vec vzip_lo(vec a, vec b)
+{
+    vec r;
+    for (int i = 0; i < VL / 2; i++) { r[2 * i] = a[i]; r[2 * i + 1] = b[i]; }
+    return r;
+}
+INLINE vec vzip_hi(vec a, vec b)
+{
+    vec r;
+    for (int i = 0; i < VL / 2; i++) { r[2 * i] = a[VL / 2 + i]; r[2 * i + 1] = b[VL / 2 + i]; }
+    return r;
+}
+#endif
+
+/* ---- across lanes: NB registers hold LANES lanes; lane i meets lane i + w for w = LANES/2, ..., 2, 1 ------------------- */
+
+#if defined(FBP_AVX512) || defined(FBP_AVX2)
+#if FBP_REAL == 32
+typedef __m128 vquarter;
+INLINE real vlast_sum(vquarter q)
+{
+    q = _mm_add_ps(q, _mm_movehl_ps(q, q));
+    return _mm_cvtss_f32(_mm_add_ss(q, _mm_movehdup_ps(q)));
+}
+INLINE real vlast_max(vquarter q)
+{
+    q = _mm_max_ps(q, _mm_movehl_ps(q, q));
+    return _mm_cvtss_f32(_mm_max_ss(q, _mm_movehdup_ps(q)));
+}
+#else
+typedef __m128d vquarter;
+INLINE real vlast_sum(vquarter q) { return _mm_cvtsd_f64(_mm_add_sd(q, _mm_unpackhi_pd(q, q))); }
+INLINE real vlast_max(vquarter q) { return _mm_cvtsd_f64(_mm_max_sd(q, _mm_unpackhi_pd(q, q))); }
+#endif
+#define OP128(name) CAT3(_mm_, name, SUFFIX)
+#define OP256(name) CAT3(_mm256_, name, SUFFIX)
+#if defined(FBP_AVX512)
+#if FBP_REAL == 32
+#define HALF_(v, i) _mm512_extractf32x8_ps(v, i)
+#else
+#define HALF_(v, i) _mm512_extractf64x4_pd(v, i)
+#endif
+#define FOLD256_(op, s) OP256(op)(HALF_((s)[0], 0), HALF_((s)[0], 1))
+#else
+#define FOLD256_(op, s) OP256(op)((s)[0], (s)[1])
+#endif
+#define QUARTER_(v, i) CAT3(_mm256_extractf128, SUFFIX, )(v, i)
+INLINE real vsum_lanes(const vec *s)
+{
+    __typeof__(FOLD256_(add, s)) h = FOLD256_(add, s);
+    return vlast_sum(OP128(add)(QUARTER_(h, 0), QUARTER_(h, 1)));
+}
+INLINE real vmax_lanes(const vec *s)
+{
+    __typeof__(FOLD256_(max, s)) h = FOLD256_(max, s);
+    return vlast_max(OP128(max)(QUARTER_(h, 0), QUARTER_(h, 1)));
+}
+#else
+INLINE real vsum_lanes(const vec *s)
+{
+    real lane[LANES];
+    memcpy(lane, s, sizeof lane);
+    for (int w = LANES / 2; w >= 1; w /= 2)
+        for (int i = 0; i < w; i++) lane[i] += lane[i + w];
+    return lane[0];
+}
+INLINE real vmax_lanes(const vec *s)
+{
+    real lane[LANES];
+    memcpy(lane, s, sizeof lane);
+    for (int w = LANES / 2; w >= 1; w /= 2)
+        for (int i = 0; i < w; i++) lane[i] = lane[i] > lane[i + w] ? lane[i] : lane[i + w];
+    return lane[0];
+}
+#endif
+
+#endif
