@@ -1,0 +1,114 @@
+/* arrays.c: rows of the caller's arrays, converted one at a time: any strides, alignment, byte order, element type. */
+#include <math.h>
+#include <string.h>
+
+#include "plan.h"
+
+/* IEEE 754 binary16 to double. */
+static double half(uint16_t h)
+{
+    const int exponent = h >> 10 & 31, fraction = h & 1023;
+    const double magnitude = exponent == 0    ? ldexp(fraction, -24)
+                             : exponent == 31 ? (fraction ? (double)NAN : (double)INFINITY)
+                                              : ldexp(1024 + fraction, exponent - 25);
+    return h >> 15 ? -magnitude : magnitude;
+}
+
+#define AS_IS(v) (v)
+/* One row per element type: name in fbp.h, C type, conversion. */
+#define TYPES(X)                                                                                          \
+    X(FBP_TYPE_F32, float, AS_IS) X(FBP_TYPE_F64, double, AS_IS) X(FBP_TYPE_F16, uint16_t, half)          \
+    X(FBP_TYPE_I8, int8_t, AS_IS) X(FBP_TYPE_I16, int16_t, AS_IS) X(FBP_TYPE_I32, int32_t, AS_IS)         \
+    X(FBP_TYPE_I64, int64_t, AS_IS) X(FBP_TYPE_U8, uint8_t, AS_IS) X(FBP_TYPE_U16, uint16_t, AS_IS)       \
+    X(FBP_TYPE_U32, uint32_t, AS_IS) X(FBP_TYPE_U64, uint64_t, AS_IS)
+
+static void swap_bytes(unsigned char *p, size_t n)
+{
+    for (size_t i = 0; i < n / 2; i++) {
+        const unsigned char b = p[i];
+        p[i] = p[n - 1 - i];
+        p[n - 1 - i] = b;
+    }
+}
+
+#define CONVERT_TO(real)                                                                   \
+    switch (a->type) {                                                                     \
+        TYPES(CASE_##real)                                                                 \
+    }
+#define CONVERT_LOOP(code, type, convert, real)                                            \
+    case code:                                                                             \
+        for (int64_t j = 0; j < a->cols; j++, from += a->col_stride) {                     \
+            type v;                                                                        \
+            memcpy(&v, from, sizeof v);                                                    \
+            if (a->swapped) swap_bytes((unsigned char *)&v, sizeof v);                     \
+            ((real *)to)[j] = (real)convert(v);                                            \
+        }                                                                                  \
+        break;
+#define CASE_float(code, type, convert) CONVERT_LOOP(code, type, convert, float)
+#define CASE_double(code, type, convert) CONVERT_LOOP(code, type, convert, double)
+
+void fbp_array_convert(const struct fbp_array *a, int64_t row, int dtype, void *to)
+{
+    const char *from = a->data + row * a->row_stride;
+    if (dtype == FBP_F32) {
+        CONVERT_TO(float)
+    } else {
+        CONVERT_TO(double)
+    }
+}
+
+int64_t fbp_array_label(const struct fbp_array *a, int64_t row)
+{
+    const char *from = a->data + row * a->row_stride;
+    switch (a->type) {
+#define CASE_LABEL(code, type, convert)                                                    \
+    case code: {                                                                           \
+        type v;                                                                            \
+        memcpy(&v, from, sizeof v);                                                        \
+        if (a->swapped) swap_bytes((unsigned char *)&v, sizeof v);                         \
+        return (int64_t)convert(v);                                                        \
+    }
+        TYPES(CASE_LABEL)
+    }
+    return -1;
+}
+
+/* Rows can be used where they lie: right type and byte order, contiguous within a row, aligned. */
+int fbp_array_in_place(const struct fbp_array *a, int dtype, size_t size)
+{
+    return a->type == (dtype == FBP_F32 ? FBP_TYPE_F32 : FBP_TYPE_F64) && !a->swapped &&
+           (a->col_stride == (ptrdiff_t)size || a->cols <= 1) && (uintptr_t)a->data % size == 0 &&
+           (a->row_stride % (ptrdiff_t)size == 0 || a->rows <= 1);
+}
+
+int fbp_check_labels(const struct fbp_array *y, int64_t classes, int64_t *where, int64_t *value)
+{
+    for (int64_t i = 0; i < y->rows; i++) {
+        const int64_t label = fbp_array_label(y, i);
+        if (label < 0 || label >= classes) {
+            *where = i;
+            *value = label;
+            return FBP_BAD_LABEL;
+        }
+    }
+    return FBP_OK;
+}
+
+int fbp_check_finite(const struct fbp_array *y, int64_t *where)
+{
+    struct fbp_array element = *y;
+    if (y->type > FBP_TYPE_F16) return FBP_OK;
+    element.cols = 1;
+    for (int64_t i = 0; i < y->rows; i++) {
+        element.data = y->data + i * y->row_stride;
+        for (int64_t j = 0; j < y->cols; j++, element.data += y->col_stride) {
+            double v;
+            fbp_array_convert(&element, 0, FBP_F64, &v);
+            if (!isfinite(v)) {
+                *where = i;
+                return FBP_BAD_TARGET;
+            }
+        }
+    }
+    return FBP_OK;
+}

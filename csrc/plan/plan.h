@@ -1,0 +1,129 @@
+/* plan.h: what a compiled graph is. Private to plan/.
+ *
+ * A plan knows gates, tiles, threads and buffers, not the vector length: whatever depends on ISA or dtype is behind its table
+ * of kernels. Two kinds of memory: `store`, made once, holds what outlives a call (parameters, gradients, optimizer slots,
+ * packed weights); a workspace holds what one batch needs and is made anew when a larger batch arrives.
+ *
+ * A gate computes Z from its inputs and O = f(Z). Its buffer `grad` holds dE/dO while its consumers add to it, and dE/dZ
+ * (delta) once the last of them has also multiplied by f'.
+ */
+#ifndef FBP_PLAN_H
+#define FBP_PLAN_H
+
+#include <stdatomic.h>
+
+#include "../base/arena.h"
+#include "../base/pool.h"
+#include "../fbp.h"
+#include "../kernels/kernels.h"
+
+struct gate {
+    int kind, act;
+    int in[FBP_GATE_INPUTS];
+    int input;                      /* number of an input among the inputs */
+    size_t width, ld;               /* columns of O, and their stride in a workspace */
+    int wanted;                     /* parameters lie here or upstream: its gradient is needed */
+    int first[FBP_GATE_INPUTS];     /* this edge is the first to write the gradient of its input: it stores, others add */
+    int last[FBP_GATE_INPUTS];      /* ... the last: it also multiplies by f' of that input */
+    /* dense only */
+    size_t inputs;                  /* I */
+    size_t w;                       /* W (I + 1, U) starts there in params */
+    char *wp;                       /* panels of W (I, U); NULL where W itself serves */
+    char *wt;                       /* panels of W transposed (U, I) */
+    int wt_fresh;
+};
+
+/* A block of one gate's W, the piece of work of phase B: rows i0 .. i1 of the weights, one panel of columns from j on,
+ * and the bias row with the last rows. */
+struct unit {
+    int gate;
+    size_t i0, i1, j0, j1;
+    int bias;
+    double before, cost;            /* cost of the units before it, its own */
+};
+
+struct buffers {
+    char *out, *grad;               /* O (rows, width) with stride ld; dE/dO, then dE/dZ, with the gate's ld */
+    size_t ld;
+    const void **out_row, **grad_row;   /* pointers to their rows; those of an input may point into the caller's array */
+};
+
+struct workspace {
+    struct fbp_arena arena;
+    size_t rows;                    /* room for so many */
+    struct buffers *gate;
+    int64_t *label;
+    const void **target;            /* pointers to rows of targets: the caller's, or in target_copy */
+    char *target_copy;
+    double *loss;                   /* of each row */
+    struct workspace *next;         /* in the list of free ones */
+};
+
+struct fbp_plan {
+    const struct fbp_kernels *kernels;
+    int dtype, gates, inputs, loss, optimizer;
+    struct gate *gate;
+    int units;
+    struct unit *unit;
+    struct fbp_arena store;
+    size_t parameters;
+    char *params, *grads, *slot[FBP_MAX_SLOTS];
+    double hyper[FBP_HYPER];
+    double operations;              /* per batch row of a training step */
+    double forward_operations;
+    size_t row_block;               /* rows that go through the whole network together */
+    struct fbp_lock lock;           /* readers: predict; writer: all else */
+    atomic_int exports;             /* writable views of params that are out */
+    atomic_int touched;             /* one was out since the packed weights were made */
+    struct workspace *training;
+    int64_t forward_rows;           /* rows whose activations `training` holds, 0 for none */
+    struct workspace *free;         /* for predictions */
+    pthread_mutex_t free_mutex;
+};
+
+/* One pass of a batch, or a part of it, through the network. */
+struct pass {
+    struct fbp_plan *plan;
+    struct workspace *ws;
+    const struct fbp_array *x;      /* one for each input */
+    const struct fbp_array *y;      /* targets, or NULL */
+    int labels;
+    const int64_t *order;           /* row r of the batch is row order[first + r] of x and y; NULL: first + r */
+    int64_t first;
+    int64_t rows;                   /* of the whole batch: losses are divided by it */
+    int keep;                       /* copy the inputs, for a later backward */
+    int inputs_wanted;              /* also the gradients of the inputs */
+    atomic_int *bad;                /* set to a status when a label is out of range */
+};
+
+/* gates.c: phase A, rows r0 .. r1 of the batch */
+void fbp_pass_inputs(const struct pass *p, size_t r0, size_t r1);
+void fbp_pass_forward(const struct pass *p, size_t r0, size_t r1);
+void fbp_pass_loss(const struct pass *p, size_t r0, size_t r1);
+void fbp_pass_delta(const struct pass *p, const struct fbp_array *dout, size_t r0, size_t r1);
+void fbp_pass_backward(const struct pass *p, size_t r0, size_t r1);
+
+/* weights.c: phase B, and the packed copies of weights */
+enum phase_b {
+    FBP_GRADIENTS,                  /* dW into grads */
+    FBP_GRADIENTS_AND_UPDATE,       /* dW, then at once the update of the block */
+    FBP_UPDATE,                     /* the update from grads */
+};
+void fbp_weights_phase(struct fbp_plan *plan, const struct workspace *ws, size_t rows, enum phase_b what, int thread, int threads);
+void fbp_weights_refresh(struct fbp_plan *plan, int inputs_wanted);
+int fbp_weights_units(struct fbp_plan *plan);
+
+/* workspace.c */
+int fbp_workspace_create(const struct fbp_plan *plan, size_t rows, int training, struct workspace **ws);
+void fbp_workspace_destroy(struct workspace *ws);
+int fbp_training_workspace(struct fbp_plan *plan, size_t rows);
+int fbp_threads_for(double operations);
+
+/* arrays.c */
+int fbp_array_in_place(const struct fbp_array *a, int dtype, size_t size);
+void fbp_array_convert(const struct fbp_array *a, int64_t row, int dtype, void *to);
+int64_t fbp_array_label(const struct fbp_array *a, int64_t row);
+
+static inline size_t fbp_min(size_t a, size_t b) { return a < b ? a : b; }
+
+#endif

@@ -1,0 +1,90 @@
+/* predict.c: forward without keeping anything: row blocks go through the network in a workspace of one block per thread, so
+ * memory does not grow with the rows. Predictions of several callers run side by side, each with workspaces of its own. */
+#include <stdlib.h>
+
+#include "plan.h"
+
+#define SLICE_OPERATIONS 2e8        /* work of one slice: milliseconds */
+
+/* Workspaces for `count` threads from the plan's free list, made where there are none. */
+static int take(struct fbp_plan *plan, struct workspace **list, int count)
+{
+    *list = NULL;
+    for (int i = 0; i < count; i++) {
+        pthread_mutex_lock(&plan->free_mutex);
+        struct workspace *ws = plan->free;
+        if (ws) plan->free = ws->next;
+        pthread_mutex_unlock(&plan->free_mutex);
+        if (ws == NULL) {
+            const int status = fbp_workspace_create(plan, plan->row_block, 0, &ws);
+            if (status != FBP_OK) return status;
+        }
+        ws->next = *list;
+        *list = ws;
+    }
+    return FBP_OK;
+}
+
+static void give_back(struct fbp_plan *plan, struct workspace *list)
+{
+    pthread_mutex_lock(&plan->free_mutex);
+    while (list) {
+        struct workspace *ws = list;
+        list = ws->next;
+        ws->next = plan->free;
+        plan->free = ws;
+    }
+    pthread_mutex_unlock(&plan->free_mutex);
+}
+
+struct prediction {
+    struct fbp_plan *plan;
+    const struct fbp_array *x;
+    struct workspace *ws;           /* one for each thread */
+    char *out;
+    int64_t first, rows;
+};
+
+static void prediction_job(void *context, struct fbp_team *team, int thread)
+{
+    const struct prediction *q = context;
+    struct fbp_plan *plan = q->plan;
+    const int last = plan->gates - 1;
+    const size_t width = plan->gate[last].width;
+    struct workspace *ws = q->ws;
+    int64_t from, to;
+    for (int i = 0; i < thread; i++) ws = ws->next;
+    fbp_share(q->rows, thread, team->threads, &from, &to);
+    for (int64_t r = from; r < to; r += (int64_t)plan->row_block) {
+        struct pass p = {.plan = plan, .ws = ws, .x = q->x, .first = q->first + r, .rows = to - r};
+        const size_t m = fbp_min((size_t)(to - r), plan->row_block);
+        ws->gate[last].out = q->out + (size_t)(q->first + r) * width * plan->kernels->size;
+        ws->gate[last].ld = width;
+        fbp_pass_forward(&p, 0, m);
+    }
+}
+
+int fbp_predict(fbp_plan *plan, const struct fbp_array *x, void *out, int64_t *next)
+{
+    const double row_cost = plan->forward_operations + 1;
+    const int64_t slice = (int64_t)(SLICE_OPERATIONS / row_cost) + (int64_t)plan->row_block * fbp_get_threads();
+    struct prediction q = {.plan = plan, .x = x, .out = out, .first = *next};
+    q.rows = x[0].rows - *next < slice ? x[0].rows - *next : slice;
+    if (q.rows <= 0) return FBP_OK;
+    if (atomic_load(&plan->exports) > 0 || atomic_load(&plan->touched)) {
+        fbp_lock_write(&plan->lock);
+        fbp_weights_refresh(plan, 0);
+        fbp_lock_release(&plan->lock);
+    }
+    const int threads = fbp_threads_for(row_cost * (double)q.rows);
+    fbp_lock_read(&plan->lock);
+    int status = take(plan, &q.ws, threads);
+    if (status == FBP_OK) {
+        fbp_pool_run(threads, prediction_job, &q);
+        *next += q.rows;
+        status = *next < x[0].rows ? FBP_PAUSED : FBP_OK;
+    }
+    give_back(plan, q.ws);
+    fbp_lock_release(&plan->lock);
+    return status;
+}

@@ -1,0 +1,219 @@
+/* train.c: training steps: phase A by rows, a barrier, phase B by weights, a barrier; and the same by hand. */
+#include <string.h>
+
+#include "../base/clock.h"
+#include "../base/cpu.h"
+#include "plan.h"
+
+#define SLICE_SECONDS 0.02          /* a call comes back so often to let signals in */
+#define CLOCK_OPERATIONS 2e6        /* work between two looks at the clock */
+
+/* This thread's rows of the batch in blocks that fit the cache: loss and backward where there are targets. */
+static void phase_a(const struct pass *p, const struct fbp_team *team, int thread)
+{
+    int64_t from, to;
+    fbp_share(p->rows, thread, team->threads, &from, &to);
+    const size_t end = (size_t)to;
+    for (size_t r0 = (size_t)from; r0 < end; r0 += p->plan->row_block) {
+        const size_t r1 = fbp_min(r0 + p->plan->row_block, end);
+        fbp_pass_forward(p, r0, r1);
+        fbp_pass_loss(p, r0, r1);
+        fbp_pass_backward(p, r0, r1);
+    }
+}
+
+/* Sum of the losses of the rows, in order, cut every FBP_REDUCTION_ROWS rows, over the number of rows. */
+static double mean_loss(const double *loss, int64_t rows)
+{
+    double total = 0;
+    for (int64_t r = 0; r < rows; r += FBP_REDUCTION_ROWS) {
+        double part = 0;
+        for (int64_t i = r; i < rows && i < r + FBP_REDUCTION_ROWS; i++) part += loss[i];
+        total += part;
+    }
+    return total / (double)rows;
+}
+
+struct training {
+    struct pass pass;               /* first and rows are each thread's own */
+    struct fbp_run *run;
+    double start;
+    atomic_int bad, pause;
+};
+
+static void training_job(void *context, struct fbp_team *team, int thread)
+{
+    struct training *t = context;
+    struct pass p = t->pass;
+    struct fbp_run *run = t->run;
+    struct fbp_plan *plan = p.plan;
+    double since_clock = 0;
+    for (int64_t next = t->pass.first, end = run->end; next < end; next += p.rows) {
+        p.first = next;
+        p.rows = run->batch < end - next ? run->batch : end - next;
+        phase_a(&p, team, thread);
+        fbp_team_wait(team);
+        if (atomic_load(&t->bad)) return;                   /* nothing was changed by this step */
+        fbp_weights_phase(plan, p.ws, (size_t)p.rows, FBP_GRADIENTS_AND_UPDATE, thread, team->threads);
+        if (thread == 0) {
+            run->loss = mean_loss(p.ws->loss, p.rows);
+            run->loss_sum += run->loss * (double)p.rows;
+            run->steps++;
+            run->next = next + p.rows;
+            since_clock += plan->operations * (double)p.rows;
+            if (since_clock > CLOCK_OPERATIONS) {
+                since_clock = 0;
+                if (fbp_seconds() - t->start > SLICE_SECONDS) atomic_store(&t->pause, 1);
+            }
+        }
+        fbp_team_wait(team);
+        if (atomic_load(&t->pause)) return;
+    }
+}
+
+int fbp_train(fbp_plan *plan, const struct fbp_array *x, const struct fbp_array *y, int labels, struct fbp_run *run)
+{
+    if (plan->loss < 0 || plan->optimizer < 0) return FBP_BAD_GRAPH;
+    const int64_t rows = run->batch < run->end - run->next ? run->batch : run->end - run->next;
+    if (rows <= 0) return FBP_OK;
+    fbp_lock_write(&plan->lock);
+    int status = fbp_training_workspace(plan, (size_t)rows);
+    if (status == FBP_OK) {
+        plan->forward_rows = 0;
+        fbp_weights_refresh(plan, 0);
+        struct training t = {.pass = {.plan = plan, .ws = plan->training, .x = x, .y = y, .labels = labels, .order = run->order,
+                                      .first = run->next},
+                             .run = run, .start = fbp_seconds()};
+        t.pass.bad = &t.bad;
+        fbp_pool_run(fbp_threads_for(plan->operations * (double)rows), training_job, &t);
+        status = atomic_load(&t.bad) ? atomic_load(&t.bad) : run->next < run->end ? FBP_PAUSED : FBP_OK;
+    }
+    fbp_lock_release(&plan->lock);
+    return status;
+}
+
+/* ---- by hand: forward, backward, update --------------------------------------------------------------------------------- */
+
+struct by_hand {
+    struct pass pass;
+    const struct fbp_array *dout;
+    char *out;                      /* where the output of forward, or dX of backward, goes; or NULL */
+};
+
+static void copy_out(const struct pass *p, char *to, const char *from, size_t width, size_t ld, size_t r0, size_t r1)
+{
+    const size_t size = p->plan->kernels->size;
+    for (size_t r = r0; r < r1; r++) memcpy(to + r * width * size, from + r * ld * size, width * size);
+}
+
+static void forward_job(void *context, struct fbp_team *team, int thread)
+{
+    const struct by_hand *h = context;
+    const struct pass *p = &h->pass;
+    const int g = p->plan->gates - 1;
+    int64_t r0, r1;
+    fbp_share(p->rows, thread, team->threads, &r0, &r1);
+    fbp_pass_forward(p, (size_t)r0, (size_t)r1);
+    copy_out(p, h->out, p->ws->gate[g].out, p->plan->gate[g].width, p->ws->gate[g].ld, (size_t)r0, (size_t)r1);
+}
+
+int fbp_forward(fbp_plan *plan, const struct fbp_array *x, void *out)
+{
+    fbp_lock_write(&plan->lock);
+    const int64_t rows = x[0].rows;
+    const int status = fbp_training_workspace(plan, (size_t)rows);
+    if (status == FBP_OK) {
+        fbp_weights_refresh(plan, 0);
+        struct by_hand h = {.pass = {.plan = plan, .ws = plan->training, .x = x, .rows = rows, .keep = 1}, .out = out};
+        fbp_pool_run(fbp_threads_for(plan->forward_operations * (double)rows), forward_job, &h);
+        plan->forward_rows = rows;
+    }
+    fbp_lock_release(&plan->lock);
+    return status;
+}
+
+static void backward_job(void *context, struct fbp_team *team, int thread)
+{
+    const struct by_hand *h = context;
+    const struct pass *p = &h->pass;
+    int64_t r0, r1;
+    fbp_share(p->rows, thread, team->threads, &r0, &r1);
+    fbp_pass_delta(p, h->dout, (size_t)r0, (size_t)r1);
+    fbp_pass_backward(p, (size_t)r0, (size_t)r1);
+    if (h->out) copy_out(p, h->out, p->ws->gate[0].grad, p->plan->gate[0].width, p->plan->gate[0].ld, (size_t)r0, (size_t)r1);
+    fbp_team_wait(team);
+    fbp_weights_phase(p->plan, p->ws, (size_t)p->rows, FBP_GRADIENTS, thread, team->threads);
+}
+
+int fbp_backward(fbp_plan *plan, const struct fbp_array *dout, void *dx)
+{
+    fbp_lock_write(&plan->lock);
+    const int status = plan->forward_rows == 0 || plan->forward_rows != dout->rows ? FBP_NO_FORWARD : FBP_OK;
+    if (status == FBP_OK) {
+        fbp_weights_refresh(plan, dx != NULL);
+        struct by_hand h = {.pass = {.plan = plan, .ws = plan->training, .rows = dout->rows, .inputs_wanted = dx != NULL},
+                            .dout = dout, .out = dx};
+        fbp_pool_run(fbp_threads_for(plan->operations * (double)dout->rows), backward_job, &h);
+    }
+    fbp_lock_release(&plan->lock);
+    return status;
+}
+
+static void update_job(void *context, struct fbp_team *team, int thread)
+{
+    struct fbp_plan *plan = context;
+    fbp_weights_phase(plan, NULL, 0, FBP_UPDATE, thread, team->threads);
+}
+
+int fbp_update(fbp_plan *plan)
+{
+    if (plan->optimizer < 0) return FBP_BAD_GRAPH;
+    fbp_lock_write(&plan->lock);
+    fbp_weights_refresh(plan, 0);
+    fbp_pool_run(fbp_threads_for(8.0 * (double)plan->parameters), update_job, plan);
+    fbp_lock_release(&plan->lock);
+    return FBP_OK;
+}
+
+/* ---- the loss alone -------------------------------------------------------------------------------------------------------- */
+
+#define LOSS_ROWS 64
+
+int fbp_loss_gradient(int loss, int dtype, const void *out, int64_t width, const struct fbp_array *y, int labels,
+                      double *value, void *dout)
+{
+    const struct fbp_kernels *k = fbp_kernels_default(dtype);
+    if (k == NULL) return FBP_NO_ISA;
+    if (loss < 0 || loss >= FBP_LOSS_COUNT) return FBP_BAD_GRAPH;
+    const int64_t rows = y->rows;
+    struct fbp_arena arena = {0};
+    (void)fbp_arena_cut(&arena, LOSS_ROWS, (size_t)width, k->size);
+    const int status = fbp_arena_open(&arena);
+    if (status != FBP_OK) return status;
+    char *copy = fbp_arena_cut(&arena, LOSS_ROWS, (size_t)width, k->size);
+    int64_t label[LOSS_ROWS];
+    const void *target[LOSS_ROWS];
+    double row_loss[LOSS_ROWS], total = 0, part = 0;
+    const fbp_float_mode mode = fbp_float_enter();
+    for (int64_t r = 0; r < rows; r += LOSS_ROWS) {
+        const int64_t m = rows - r < LOSS_ROWS ? rows - r : LOSS_ROWS;
+        const size_t at = (size_t)(r * width) * k->size;
+        for (int64_t i = 0; i < m; i++) {
+            if (labels) label[i] = fbp_array_label(y, r + i);
+            else fbp_array_convert(y, r + i, dtype, copy + (size_t)(i * width) * k->size);
+            target[i] = copy + (size_t)(i * width) * k->size;
+        }
+        k->loss[loss].rows(&(struct fbp_loss_rows){
+            .m = (size_t)m, .n = (size_t)width, .out = (const char *)out + at, .ldo = width, .target = target,
+            .label = labels ? label : NULL, .scale = 1.0 / (double)rows, .loss = row_loss, .grad = (char *)dout + at, .ldg = width});
+        for (int64_t i = 0; i < m; i++) part += row_loss[i];
+        if ((r + m) % FBP_REDUCTION_ROWS == 0 || r + m == rows) {
+            total += part;
+            part = 0;
+        }
+    }
+    fbp_float_leave(mode);
+    fbp_arena_close(&arena);
+    *value = total / (double)rows;
+    return FBP_OK;
+}

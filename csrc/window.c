@@ -1,0 +1,83 @@
+#include "window.h"
+
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/cpu.h"
+#include "fbp.h"
+#include "kernels/kernels.h"
+
+static const void *const *rows_of(struct fbp_arena *arena, const void *a, size_t rows, size_t cols, size_t size)
+{
+    const void **row = fbp_arena_cut(arena, rows, 1, sizeof *row);
+    for (size_t i = 0; arena->base && i < rows; i++) row[i] = (const char *)a + i * cols * size;
+    return row;
+}
+
+static void *copy_of(struct fbp_arena *arena, const void *from, size_t rows, size_t cols, size_t size)
+{
+    void *to = fbp_arena_cut(arena, rows, cols, size);
+    return arena->base ? memcpy(to, from, rows * cols * size) : NULL;
+}
+
+int fbp_window_gemm(const char *isa, int dtype, int form, int packed, size_t m, size_t n, size_t k, const void *a, const void *b,
+                    const void *start, void *c, int epilogue, double alpha, const void *o)
+{
+    const struct fbp_kernels *kernels = fbp_kernels_find(isa, dtype);
+    struct fbp_arena arena = {0};
+    if (kernels == NULL) return FBP_NO_ISA;
+    const size_t size = kernels->size, nr = kernels->nr, panels = (n + nr - 1) / nr;
+    for (int measured = 0; measured < 2; measured++) {
+        struct fbp_gemm g = {.m = m, .n = n, .k = k, .ldb = (ptrdiff_t)n, .panel = (ptrdiff_t)nr, .ldstart = (ptrdiff_t)n,
+                             .c = c, .ldc = (ptrdiff_t)n, .epilogue = epilogue, .alpha = alpha, .o = o, .ldo = (ptrdiff_t)n};
+        g.a = form == 2 ? rows_of(&arena, a, k, m, size) : rows_of(&arena, a, m, k, size);
+        if (start) g.start = copy_of(&arena, start, m, n, size);
+        const void *operand = copy_of(&arena, b, n, k, size);
+        g.b = operand;
+        if (packed || form == 1) {
+            void *panel = fbp_arena_cut(&arena, panels * nr, k, size);
+            g.b = panel;
+            g.ldb = (ptrdiff_t)nr;
+            g.panel = (ptrdiff_t)(nr * k);
+            if (measured && form == 1) kernels->pack_transposed(operand, (ptrdiff_t)k, n, 0, n, 0, k, k, panel);
+            if (measured && form != 1) kernels->pack(operand, (ptrdiff_t)n, k, 0, k, 0, n, n, panel);
+        }
+        if (measured) {
+            const fbp_float_mode mode = fbp_float_enter();
+            (form == 2 ? kernels->gemm_cols : kernels->gemm_rows)(&g);
+            fbp_float_leave(mode);
+        } else {
+            const int status = fbp_arena_open(&arena);
+            if (status != FBP_OK) return status;
+        }
+    }
+    fbp_arena_close(&arena);
+    return FBP_OK;
+}
+
+int fbp_window_activation(const char *isa, int dtype, int act, size_t m, size_t n, void *z, const void *o)
+{
+    const struct fbp_kernels *kernels = fbp_kernels_find(isa, dtype);
+    if (kernels == NULL) return FBP_NO_ISA;
+    const fbp_float_mode mode = fbp_float_enter();
+    fbp_tile_fn *fn = o ? kernels->act[act].backward : kernels->act[act].forward;
+    if (fn) fn(z, (ptrdiff_t)n, o, (ptrdiff_t)n, m, n);
+    fbp_float_leave(mode);
+    return FBP_OK;
+}
+
+int fbp_window_col_sums(const char *isa, int dtype, size_t k, size_t n, const void *b, void *out)
+{
+    const struct fbp_kernels *kernels = fbp_kernels_find(isa, dtype);
+    if (kernels == NULL) return FBP_NO_ISA;
+    kernels->col_sums(b, (ptrdiff_t)n, k, n, out);
+    return FBP_OK;
+}
+
+int fbp_window_tile(const char *isa, int dtype, size_t tile[3])
+{
+    const struct fbp_kernels *kernels = fbp_kernels_find(isa, dtype);
+    if (kernels == NULL) return FBP_NO_ISA;
+    tile[0] = kernels->mr, tile[1] = kernels->nr, tile[2] = kernels->lanes;
+    return FBP_OK;
+}

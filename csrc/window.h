@@ -1,0 +1,21 @@
+/* window.h: the test window. Any kernel of any ISA, called by name on plain arrays; nothing in the library uses it. */
+#ifndef FBP_WINDOW_H
+#define FBP_WINDOW_H
+
+#include <stddef.h>
+
+/* One product by the kernel of `isa`, operands row-major (forms 0..2) and copied to padded memory first:
+ *   form 0, forward:         c (m, n) = start + a (m, k) b (k, n)      b in place or, with packed, in panels
+ *   form 1, input gradient:  c (m, n) = start + a (m, k) b^T, b (n, k), through the transposed panels
+ *   form 2, weight gradient: c (m, n) = start + a^T b, a (k, m), b (k, n)
+ * epilogue is one of enum fbp_epilogue; o (m, n) and alpha as in struct fbp_gemm. start (m, n) may be NULL. */
+int fbp_window_gemm(const char *isa, int dtype, int form, int packed, size_t m, size_t n, size_t k, const void *a, const void *b,
+                    const void *start, void *c, int epilogue, double alpha, const void *o);
+/* Activation `act` in place on z (m, n), and, if o is not NULL, its backward: z = z f'(o). */
+int fbp_window_activation(const char *isa, int dtype, int act, size_t m, size_t n, void *z, const void *o);
+/* out (n) = the sums of the columns of b (k, n). */
+int fbp_window_col_sums(const char *isa, int dtype, size_t k, size_t n, const void *b, void *out);
+/* Tile rows, panel columns and lanes of an ISA's kernels. */
+int fbp_window_tile(const char *isa, int dtype, size_t tile[3]);
+
+#endif
