@@ -1,0 +1,82 @@
+"""The library in pure NumPy, written to be read by someone learning backpropagation.
+
+The interface is that of `fastbp`: a script swaps ``import fastbp as fb`` for ``import fastbp.reference as
+fb``. The tests take this package as their oracle, and the benchmarks as one of the opponents. Read it in this
+order:
+
+1. `activations`: f, and what it does to the error signal on the way back
+2. `losses`: E, and the derivative with which the way back begins
+3. `layers`: Z = A W, O = f(Z); delta = dO * f'(Z); dW = A^T delta; dX = delta W^T
+4. `optimizers`: W = W - learning_rate * dW
+5. `model`: the layers forward, the layers backward, then the update; and again
+
+The letters, in every file: m rows of a batch, I inputs and U units of a layer, X input, A the input with its
+column of ones, W weights with the bias as last row, Z = A W pre-activation, O = f(Z) output, E loss; dQ
+stands for the derivative of E with respect to Q and has the shape of Q; delta is dZ, the error signal of a
+layer.
+
+Examples
+--------
+The exclusive or, which no single layer can learn:
+
+>>> import numpy as np
+>>> import fastbp.reference as fb
+>>> X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+>>> y = np.array([0, 1, 1, 0])
+>>> net = fb.Sequential([fb.Input(2), fb.Dense(8, "tanh"), fb.Dense(2)],
+...                     loss="cross_entropy", optimizer=fb.SGD(0.5), seed=0)
+>>> history = net.fit(X, y, epochs=200, batch_size=4)
+>>> net.predict(X).argmax(axis=1).tolist()
+[0, 1, 1, 0]
+"""
+
+from __future__ import annotations
+
+from fastbp.history import History
+from fastbp.reference import losses
+from fastbp.reference.activations import Activation
+from fastbp.reference.layers import Dense, Input
+from fastbp.reference.model import Sequential
+from fastbp.reference.optimizers import SGD
+
+__all__ = [
+    "SGD",
+    "Activation",
+    "Dense",
+    "History",
+    "Input",
+    "Sequential",
+    "get_num_threads",
+    "isa",
+    "losses",
+    "set_num_threads",
+]
+
+_num_threads = 1
+
+
+def set_num_threads(n: int) -> None:
+    """Remember `n`, and do nothing else: here the threads are those of the BLAS library behind NumPy.
+
+    Kept so that a script runs with either package. `OPENBLAS_NUM_THREADS`, or the variable of your BLAS, set
+    before NumPy is imported decides.
+
+    Raises
+    ------
+    ValueError
+        If n < 1.
+    """
+    global _num_threads
+    if n < 1:
+        raise ValueError(f"n must be at least 1, got {n}")
+    _num_threads = n
+
+
+def get_num_threads() -> int:
+    """Return what `set_num_threads` was last given; 1 before."""
+    return _num_threads
+
+
+def isa() -> str:
+    """Return the name of the instruction set in use: always "numpy" here."""
+    return "numpy"

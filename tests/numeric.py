@@ -1,0 +1,143 @@
+"""Central differences with an error bound: the check of the oracle, free of tuned tolerances.
+
+For E(theta) along one parameter, with step h,
+
+    D(h) = (E(theta + h) - E(theta - h)) / (2h) = E' + h**2/6 E''' + O(h**4)
+
+errs in two ways, and both are bounded from quantities at hand:
+
+- truncation: D(2h) - D(h) = h**2/2 E''' + O(h**4), three times the leading term of the error of D(h), so
+  |D(2h) - D(h)| bounds it with room for the higher terms;
+- rounding: with |computed E - E| <= noise, D(h) errs by at most noise / h. `noise` comes from a running error
+  analysis: the forward pass again, with a bound of its error carried beside every number (`rounding_noise`).
+
+    |D(h) - E'| <= |D(2h) - D(h)| + noise / h
+
+h = eps**(1/3) max(1, |theta|) makes both of the order eps**(2/3). The rounding errors of the gradient under
+test, a few eps relative to its terms, are thousands of times smaller than noise / h, which therefore covers
+them.
+
+A relu has a kink at 0. A parameter for which any unit of any relu changes side between theta - 2h and
+theta + 2h is left out, by looking at the units, not at the result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import fastbp.reference as ref
+from fastbp.reference.activations import ACTIVATIONS
+
+Array = npt.NDArray[Any]
+EPS = float(np.finfo(np.float64).eps)
+U = EPS / 2  # one rounding
+ULP = 4 * EPS  # NumPy's exp, log and tanh are within 4 ulp
+
+
+@dataclass(frozen=True)
+class Differences:
+    """Central differences of one vector of parameters, their error bounds, and which of them are usable."""
+
+    gradient: Array
+    bound: Array
+    smooth: npt.NDArray[np.bool_]
+
+    def check(self, gradient: Array) -> None:
+        """Assert that `gradient` is the derivative, within the bounds."""
+        gradient = gradient.reshape(-1)
+        error = np.abs(gradient - self.gradient)[self.smooth]
+        bound = self.bound[self.smooth]
+        assert len(bound) > len(gradient) / 2, "most parameters lie at a kink: nothing was tested"
+        assert np.all(error <= bound), f"off by {np.max(error / bound)} bounds"
+        # Not vacuous: h is chosen for bounds of eps**(2/3), and eps**(1/2) leaves them a factor of 400.
+        assert bound.max() < np.sqrt(EPS) * max(1.0, np.abs(gradient).max()), f"bound is {bound.max()}"
+
+
+def central_differences(net: ref.Sequential, theta: Array, x: Array, y: npt.ArrayLike) -> Differences:
+    """Differentiate the loss of `net` (float64) on a batch by `theta`: `net.params`, or `x` itself.
+
+    `theta` is changed in place, and restored.
+    """
+    flat = theta.reshape(-1)
+    assert np.shares_memory(flat, theta)
+    noise = rounding_noise(net, x, y)
+    gradient, bound = np.empty(flat.size), np.empty(flat.size)
+    smooth = np.empty(flat.size, np.bool_)
+    _, side = loss_and_sides(net, x, y)
+    for i, value in enumerate(flat.tolist()):
+        h = np.cbrt(EPS) * max(1.0, abs(value))
+        E: dict[int, float] = {}
+        smooth[i] = True
+        for k in (-2, -1, 1, 2):
+            flat[i] = value + k * h
+            E[k], side_k = loss_and_sides(net, x, y)
+            smooth[i] &= side_k == side
+        near = (E[1] - E[-1]) / ((value + h) - (value - h))  # the steps as they were rounded
+        far = (E[2] - E[-2]) / ((value + 2 * h) - (value - 2 * h))
+        gradient[i], bound[i] = near, abs(far - near) + noise / h
+        flat[i] = value
+    return Differences(gradient, bound, smooth)
+
+
+def loss_and_sides(net: ref.Sequential, x: Array, y: npt.ArrayLike) -> tuple[float, bytes]:
+    """Return E, and for every unit of every relu on which side of its kink it is."""
+    assert net.loss is not None
+    sides = b""
+    for layer in net.layers:
+        if not isinstance(layer, ref.Input):
+            x = layer.forward(x)
+            if function_name(layer) == "relu":
+                sides += (x > 0).tobytes()
+    return getattr(ref.losses, net.loss)(x, y)[0], sides
+
+
+def function_name(layer: ref.Dense | ref.Activation) -> str:
+    """Return the name of the layer's activation."""
+    return layer.activation if isinstance(layer, ref.Dense) else layer.name
+
+
+def rounding_noise(net: ref.Sequential, x: Array, y: npt.ArrayLike) -> float:
+    """Bound |computed E - E| to first order in u = eps / 2, the error of one rounding.
+
+    `err` bounds the error of each element of a layer's input, beginning with 0. Then
+
+    - Z = A W, sums of I + 1 products: err |W| + (I + 1) u |A| |W|
+    - O = f(Z), element by element: |f'| <= 1 for every f here, so err stays; softmax makes it O (err + sum(O
+    err)),
+      after a difference, which adds u |Z - max|. Then exp or tanh, a sum of at most U terms, a sum, a
+      quotient: (ULP + (U + 2) u) |O|. Identity and relu do not round.
+    - E: errors of O enter by |dO|, and the sum of the terms of E, all positive, errs by u E for each term.
+    Terms
+      (o - t)**2 / 2m have 4 roundings of their own; of t (lse - z) see the code.
+    """
+    assert net.loss is not None
+    err = np.zeros_like(x)
+    for layer in net.layers:
+        if isinstance(layer, ref.Input):
+            continue
+        Z = x
+        if isinstance(layer, ref.Dense):
+            Z = x @ layer.weight + layer.bias
+            size = np.abs(x) @ np.abs(layer.weight) + np.abs(layer.bias)
+            err = err @ np.abs(layer.weight) + (x.shape[1] + 1) * U * size
+        name = function_name(layer)
+        x = np.empty_like(Z)
+        ACTIVATIONS[name].forward(Z, x)
+        if name == "softmax":
+            err = err + U * (Z.max(axis=1, keepdims=True) - Z)
+            err = x * (err + (x * err).sum(axis=1, keepdims=True))
+        if name not in ("identity", "relu"):
+            err = err + (ULP + (x.shape[1] + 2) * U) * np.abs(x)
+    E, dO = getattr(ref.losses, net.loss)(x, y)
+    noise = (np.abs(dO) * err).sum() + (x.size + 4) * U * E
+    if net.loss == "cross_entropy":
+        T = np.asarray(y) if np.ndim(y) == 2 else np.eye(x.shape[1])[np.asarray(y)]
+        shifted = x.max(axis=1, keepdims=True) - x  # u of it enters z, and through exp also lse
+        lse = np.log(np.exp(-shifted).sum(axis=1, keepdims=True))  # exp and log: ULP, sum: u a term
+        own = U * shifted + U * shifted.max(axis=1, keepdims=True) + ULP * (1 + lse) + x.shape[1] * U
+        noise += (T * own).sum() / len(x)
+    return float(noise)
