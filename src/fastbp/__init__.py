@@ -1,0 +1,45 @@
+"""fastbp: the fastest way to train and run a multi-layer perceptron on a CPU.
+
+>>> import numpy as np
+>>> import fastbp as fb
+>>> X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+>>> y = np.array([0, 1, 1, 0])
+>>> net = fb.Sequential([fb.Input(2), fb.Dense(8, "tanh"), fb.Dense(2)],
+...                     loss="cross_entropy", optimizer=fb.SGD(0.5), seed=0)
+>>> history = net.fit(X, y, epochs=200, batch_size=4)
+>>> net.predict(X).argmax(axis=1).tolist()
+[0, 1, 1, 0]
+
+`fastbp.reference` is the same in pure NumPy, written to be read.
+"""
+
+from __future__ import annotations
+
+from fastbp import initializers, losses, reference, runtime
+from fastbp.history import History
+from fastbp.layers import Activation, Dense, Input
+from fastbp.model import Sequential
+from fastbp.optimizers import SGD
+from fastbp.runtime import get_num_threads, isa, set_num_threads, show_config
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "SGD",
+    "Activation",
+    "Dense",
+    "History",
+    "Input",
+    "Sequential",
+    "__version__",
+    "get_num_threads",
+    "initializers",
+    "isa",
+    "losses",
+    "reference",
+    "runtime",
+    "set_num_threads",
+    "show_config",
+]
+
+runtime.set_num_threads(runtime.default_threads())

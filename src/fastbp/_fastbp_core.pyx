@@ -1,0 +1,560 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, freethreading_compatible=True
+"""The binding: array -> pointer, status -> exception, GIL off. It holds no arithmetic.
+
+Every array argument is read through the buffer protocol, in place where it is native, and its buffer is held while the GIL is
+released. One function turns a status into an exception.
+"""
+from cpython.buffer cimport (PyBUF_FORMAT, PyBUF_FULL_RO, PyBUF_WRITABLE, PyBuffer_Release, PyObject_CheckBuffer,
+                             PyObject_GetBuffer)
+from cpython.exc cimport PyErr_CheckSignals
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+
+import sys
+
+import numpy as np
+
+
+cdef extern from "fbp.h" nogil:
+    enum:
+        FBP_OK, FBP_PAUSED, FBP_NO_MEMORY, FBP_TOO_LARGE, FBP_NO_ISA, FBP_BAD_GRAPH, FBP_BAD_LABEL, FBP_BAD_TARGET, FBP_NO_FORWARD
+        FBP_F32, FBP_F64, FBP_HYPER
+        FBP_TYPE_F32, FBP_TYPE_F64, FBP_TYPE_F16, FBP_TYPE_I8, FBP_TYPE_I16, FBP_TYPE_I32, FBP_TYPE_I64
+        FBP_TYPE_U8, FBP_TYPE_U16, FBP_TYPE_U32, FBP_TYPE_U64
+    const char *fbp_status_text(int status)
+    ctypedef struct fbp_array "struct fbp_array":
+        const char *data
+        int64_t rows, cols
+        Py_ssize_t row_stride, col_stride
+        int type, swapped
+    int fbp_check_labels(const fbp_array *y, int64_t classes, int64_t *where, int64_t *value)
+    int fbp_check_finite(const fbp_array *y, int64_t *where)
+    ctypedef struct fbp_node "struct fbp_node":
+        int gate
+        int in_ "in"[2]
+        int64_t width
+        int activation
+    ctypedef struct fbp_graph "struct fbp_graph":
+        const fbp_node *node
+        int nodes, dtype, loss, optimizer
+    ctypedef struct fbp_plan:
+        pass
+    int fbp_plan_create(const fbp_graph *graph, const char *isa, fbp_plan **plan)
+    void fbp_plan_destroy(fbp_plan *plan)
+    const char *fbp_plan_isa(const fbp_plan *plan)
+    int64_t fbp_plan_width(const fbp_plan *plan, int node)
+    int64_t fbp_plan_offset(const fbp_plan *plan, int node)
+    int64_t fbp_plan_parameters(const fbp_plan *plan)
+    double fbp_plan_operations(const fbp_plan *plan, int64_t rows)
+    int64_t fbp_plan_bytes(const fbp_plan *plan)
+    void *fbp_plan_params(fbp_plan *plan)
+    void *fbp_plan_grads(fbp_plan *plan)
+    void *fbp_plan_slot(fbp_plan *plan, int slot)
+    void fbp_plan_export(fbp_plan *plan, int count)
+    void fbp_plan_set_hyper(fbp_plan *plan, const double *hyper)
+    ctypedef struct fbp_run "struct fbp_run":
+        const int64_t *order
+        int64_t next, end, batch
+        double loss, loss_sum
+        int64_t steps
+    int fbp_train(fbp_plan *plan, const fbp_array *x, const fbp_array *y, int labels, fbp_run *run)
+    int fbp_predict(fbp_plan *plan, const fbp_array *x, void *out, int64_t *next)
+    int fbp_forward(fbp_plan *plan, const fbp_array *x, void *out)
+    int64_t fbp_forward_rows(const fbp_plan *plan)
+    int fbp_backward(fbp_plan *plan, const fbp_array *dout, void *dx)
+    int fbp_update(fbp_plan *plan)
+    int fbp_loss_gradient(int loss, int dtype, const void *out, int64_t width, const fbp_array *y, int labels, double *value,
+                          void *dout)
+    const char *fbp_activation_name(int i)
+    const char *fbp_loss_name(int i)
+    const char *fbp_optimizer_name(int i)
+    void fbp_set_threads(int threads)
+    int fbp_get_threads()
+    const char *fbp_isa_name(int i)
+    double fbp_fma_peak(const char *isa, int dtype, double seconds)
+    void fbp_permutation(uint64_t seed, uint32_t stream, uint32_t step, int64_t n, int64_t *order)
+
+
+# ---- errors ---------------------------------------------------------------------------------------------------------------
+
+cdef object _error(int status, str detail):
+    """The exception of a status."""
+    text = fbp_status_text(status).decode() + (": " + detail if detail else "")
+    if status == FBP_NO_MEMORY:
+        return MemoryError(text)
+    if status == FBP_NO_FORWARD:
+        return RuntimeError(text)
+    return ValueError(text)
+
+
+# ---- arrays ---------------------------------------------------------------------------------------------------------------
+
+cdef dict _TYPES = {
+    "f": FBP_TYPE_F32, "d": FBP_TYPE_F64, "e": FBP_TYPE_F16,
+    "b1": FBP_TYPE_I8, "b2": FBP_TYPE_I16, "b4": FBP_TYPE_I32, "b8": FBP_TYPE_I64,
+    "B1": FBP_TYPE_U8, "B2": FBP_TYPE_U16, "B4": FBP_TYPE_U32, "B8": FBP_TYPE_U64,
+}
+
+
+cdef int _element_type(bytes format, Py_ssize_t itemsize, int *swapped):
+    """The enum fbp_type of a buffer's format, or -1."""
+    order, code = format[:1], format.decode()
+    swapped[0] = 0
+    if order in b"@=<>!|":
+        code = code[1:]
+        swapped[0] = order in b">!" if sys.byteorder == "little" else order == b"<"
+    if code in ("b", "h", "i", "l", "q", "n"):
+        code = "b%d" % itemsize
+    elif code in ("?", "B", "H", "I", "L", "Q", "N"):
+        code = "B%d" % itemsize
+    return _TYPES.get(code, -1)
+
+
+cdef class _Array:
+    """One argument: its buffer, held until the object dies, and its description for C."""
+    cdef Py_buffer view
+    cdef bint held
+    cdef fbp_array a
+    cdef int ndim
+    cdef tuple shape
+
+    def __dealloc__(self):
+        if self.held:
+            PyBuffer_Release(&self.view)
+
+    cdef bint overlaps(self, const char *low, const char *high):
+        """Whether any element may lie in low .. high."""
+        cdef const char *first = self.a.data
+        cdef const char *last = self.a.data + self.view.itemsize
+        cdef Py_ssize_t reach
+        if self.a.rows == 0 or self.a.cols == 0:
+            return False
+        reach = (self.a.rows - 1) * self.a.row_stride
+        if reach < 0:
+            first += reach
+        else:
+            last += reach
+        reach = (self.a.cols - 1) * self.a.col_stride
+        if reach < 0:
+            first += reach
+        else:
+            last += reach
+        return first < high and low < last
+
+
+cdef _Array _read(object value, str name):
+    """Any array-like of one or two dimensions that holds real numbers."""
+    cdef _Array array = _Array.__new__(_Array)
+    cdef bytes format
+    if not isinstance(value, np.ndarray):
+        try:
+            value = np.asarray(value)
+        except ValueError as error:
+            raise ValueError(f"{name} must be an array of real numbers: {error}") from None
+    try:
+        PyObject_GetBuffer(value, &array.view, PyBUF_FULL_RO)
+    except (ValueError, BufferError):
+        raise TypeError(f"{name} must hold real numbers, got dtype {value.dtype}") from None
+    array.held = True
+    format = array.view.format if array.view.format != NULL else b"B"
+    array.a.type = _element_type(format, array.view.itemsize, &array.a.swapped)
+    if array.a.type < 0:
+        raise TypeError(f"{name} must hold real numbers, got dtype {value.dtype}")
+    array.ndim = array.view.ndim
+    array.shape = tuple([array.view.shape[i] for i in range(array.ndim)])
+    array.a.data = <const char *>array.view.buf
+    array.a.rows = array.view.shape[0] if array.ndim >= 1 else 1
+    array.a.cols = array.view.shape[1] if array.ndim >= 2 else 1
+    array.a.row_stride = array.view.strides[0] if array.ndim >= 1 else 0
+    array.a.col_stride = array.view.strides[1] if array.ndim >= 2 else 0
+    return array
+
+
+cdef _Array _read_matrix(object value, str name, int64_t width):
+    cdef _Array array = _read(value, name)
+    if array.ndim != 2 or array.a.cols != width:
+        raise ValueError(f"{name} must have shape (batch, {width}), got {array.shape}")
+    return array
+
+
+cdef _Array _read_order(object order, int64_t rows):
+    cdef _Array array = _read(order, "order")
+    if array.ndim != 1 or array.a.rows != rows or array.a.type != FBP_TYPE_I64 or not order.flags.c_contiguous:
+        raise ValueError(f"order must be a contiguous int64 vector of {rows} row numbers, got {order.dtype} {array.shape}")
+    return array
+
+
+cdef class _Vector:
+    """Memory of a plan as a buffer of reals. While one of the parameters is out, the plan assumes that they are written."""
+    cdef Plan plan
+    cdef char *data
+    cdef Py_ssize_t shape[1]
+    cdef Py_ssize_t strides[1]
+    cdef bint parameters
+
+    def __getbuffer__(self, Py_buffer *buffer, int flags):
+        buffer.buf = self.data
+        buffer.obj = self
+        buffer.itemsize = self.strides[0]
+        buffer.len = self.shape[0] * self.strides[0]
+        buffer.format = NULL
+        if flags & PyBUF_FORMAT:
+            buffer.format = <char *>"f" if self.plan.dtype == FBP_F32 else <char *>"d"
+        buffer.ndim = 1
+        buffer.shape = self.shape
+        buffer.strides = self.strides
+        buffer.suboffsets = NULL
+        buffer.readonly = 0
+        buffer.internal = NULL
+        if self.parameters:
+            fbp_plan_export(self.plan.plan, 1)
+
+    def __releasebuffer__(self, Py_buffer *buffer):
+        if self.parameters:
+            fbp_plan_export(self.plan.plan, -1)
+
+
+# ---- plans ----------------------------------------------------------------------------------------------------------------
+
+cdef class Plan:
+    """A compiled graph. nodes: tuples (gate, in0, in1, width, activation), numbers as in fbp.h."""
+    cdef fbp_plan *plan
+    cdef int dtype, loss, size
+    cdef readonly int64_t features, width
+    cdef object numpy_dtype
+    cdef bint takes_labels
+
+    def __cinit__(self, list nodes, str dtype, int loss, int optimizer, isa=None):
+        cdef fbp_graph graph
+        cdef fbp_node *node = <fbp_node *>calloc(len(nodes) + 1, sizeof(fbp_node))
+        cdef bytes name = isa.encode() if isa is not None else b""
+        cdef int status
+        if node == NULL:
+            raise MemoryError()
+        try:
+            for i, (gate, in0, in1, width, activation) in enumerate(nodes):
+                node[i].gate = gate
+                node[i].in_[0] = in0
+                node[i].in_[1] = in1
+                node[i].width = width
+                node[i].activation = activation
+            self.dtype = FBP_F32 if dtype == "float32" else FBP_F64
+            graph.node = node
+            graph.nodes = <int>len(nodes)
+            graph.dtype = self.dtype
+            graph.loss = loss
+            graph.optimizer = optimizer
+            status = fbp_plan_create(&graph, <const char *>name if isa is not None else NULL, &self.plan)
+        finally:
+            free(node)
+        if status == FBP_NO_ISA:
+            raise _error(status, f"have {', '.join(isa_names())}")
+        if status != FBP_OK:
+            raise _error(status, "")
+        self.numpy_dtype = np.dtype(dtype)
+        self.size = 4 if self.dtype == FBP_F32 else 8
+        self.features = fbp_plan_width(self.plan, 0)
+        self.width = fbp_plan_width(self.plan, <int>len(nodes) - 1)
+        self.loss = loss
+        self.takes_labels = loss >= 0 and LOSSES[loss] == "cross_entropy"
+
+    def __dealloc__(self):
+        fbp_plan_destroy(self.plan)
+
+    @property
+    def isa(self):
+        return fbp_plan_isa(self.plan).decode()
+
+    @property
+    def parameters(self):
+        return fbp_plan_parameters(self.plan)
+
+    @property
+    def nbytes(self):
+        return fbp_plan_bytes(self.plan)
+
+    def offset(self, int node):
+        return fbp_plan_offset(self.plan, node)
+
+    def operations(self, int64_t rows):
+        return fbp_plan_operations(self.plan, rows)
+
+    cdef object _vector(self, void *data, bint parameters):
+        cdef _Vector vector = _Vector.__new__(_Vector)
+        if fbp_plan_parameters(self.plan) == 0:
+            return np.empty(0, self.numpy_dtype)
+        vector.plan = self
+        vector.data = <char *>data
+        vector.shape[0] = fbp_plan_parameters(self.plan)
+        vector.strides[0] = self.size
+        vector.parameters = parameters
+        return np.asarray(memoryview(vector))
+
+    def params(self):
+        return self._vector(fbp_plan_params(self.plan), True)
+
+    def grads(self):
+        return self._vector(fbp_plan_grads(self.plan), False)
+
+    def slot(self, int i):
+        cdef void *data = fbp_plan_slot(self.plan, i)
+        return self._vector(data, False) if data != NULL else None
+
+    def set_hyper(self, *values):
+        cdef double hyper[4]
+        for i in range(FBP_HYPER):
+            hyper[i] = values[i] if i < len(values) else 0.0
+        fbp_plan_set_hyper(self.plan, hyper)
+
+    cdef _Array _targets(self, object y, str name, int64_t rows, bint *labels, bint check):
+        return _read_targets(y, name, rows, self.width, self.takes_labels, labels, check)
+
+    def check(self, x, y, str x_name, str y_name):
+        """Raises what training on (x, y) would raise; returns the number of rows."""
+        cdef bint labels
+        cdef _Array xa = _read_matrix(x, x_name, self.features)
+        if xa.a.rows == 0:
+            raise ValueError(f"{x_name} must have at least one row, got {xa.shape}")
+        self._targets(y, y_name, xa.a.rows, &labels, True)
+        return xa.a.rows
+
+    cdef double _train(self, _Array x, _Array y, bint labels, fbp_run *run, bint mean) except? -1.0:
+        cdef int status = FBP_PAUSED
+        while status == FBP_PAUSED:
+            with nogil:
+                status = fbp_train(self.plan, &x.a, &y.a, labels, run)
+            if status == FBP_PAUSED:
+                PyErr_CheckSignals()
+        if status != FBP_OK:
+            raise _error(status, "")
+        return run.loss_sum / <double>run.end if mean else run.loss
+
+    def train_step(self, x, y):
+        """One step on the whole of x and y; returns the loss before the update."""
+        cdef bint labels
+        cdef fbp_run run
+        cdef _Array xa = _read_matrix(x, "x", self.features)
+        cdef _Array ya
+        if xa.a.rows == 0:
+            raise ValueError(f"x must have at least one row, got {xa.shape}")
+        ya = self._targets(y, "y", xa.a.rows, &labels, True)
+        run.order = NULL
+        run.next = 0
+        run.end = run.batch = xa.a.rows
+        run.loss_sum = 0
+        run.steps = 0
+        return self._train(xa, ya, labels, &run, False)
+
+    def train_epoch(self, x, y, order, int64_t batch):
+        """Steps of `batch` rows over all rows in `order` (int64, or None); returns the mean loss."""
+        cdef bint labels
+        cdef fbp_run run
+        cdef _Array xa = _read_matrix(x, "X", self.features)
+        cdef _Array ya = self._targets(y, "y", xa.a.rows, &labels, False)
+        cdef _Array oa
+        run.order = NULL
+        if order is not None:
+            oa = _read_order(order, xa.a.rows)
+            run.order = <const int64_t *>oa.a.data
+        run.next = 0
+        run.end = xa.a.rows
+        run.batch = batch
+        run.loss_sum = 0
+        run.steps = 0
+        return self._train(xa, ya, labels, &run, True)
+
+    def predict(self, x, out=None):
+        """out (rows, width) for x (rows, features)."""
+        cdef _Array xa = _read_matrix(x, "x", self.features)
+        cdef _Array oa
+        cdef char *low
+        cdef char *params = <char *>fbp_plan_params(self.plan)
+        cdef int64_t next = 0, rows = xa.a.rows
+        cdef int status = FBP_PAUSED
+        cdef Py_ssize_t bytes_out = rows * self.width * self.size
+        if out is None:
+            result = np.empty((rows, self.width), self.numpy_dtype)
+        else:
+            result = out
+        oa = self._result(result, rows)
+        low = <char *>oa.view.buf
+        if out is not None:
+            if xa.overlaps(low, low + bytes_out):
+                raise ValueError("out must not overlap x")
+            if low < params + self.parameters * self.size and params < low + bytes_out:
+                raise ValueError("out must not overlap the parameters")
+        while status == FBP_PAUSED and rows > 0:
+            with nogil:
+                status = fbp_predict(self.plan, &xa.a, low, &next)
+            if status == FBP_PAUSED:
+                PyErr_CheckSignals()
+        if status != FBP_OK and status != FBP_PAUSED:
+            raise _error(status, "")
+        return result
+
+    cdef _Array _result(self, object out, int64_t rows):
+        """The buffer of `out`, which must fit exactly and be writable."""
+        cdef _Array array = _Array.__new__(_Array)
+        wanted = f"out must be a writable C-contiguous {self.numpy_dtype} array of shape ({rows}, {self.width})"
+        if not isinstance(out, np.ndarray):
+            raise TypeError(f"{wanted}, got {type(out).__name__}")
+        if out.dtype != self.numpy_dtype:
+            raise TypeError(f"{wanted}, got dtype {out.dtype}")
+        if out.shape != (rows, self.width):
+            raise ValueError(f"{wanted}, got shape {out.shape}")
+        if not out.flags.c_contiguous or not out.flags.writeable or not out.flags.aligned:
+            raise ValueError(f"{wanted}, got one that is not " +
+                             ("writable" if not out.flags.writeable else
+                              "C-contiguous" if not out.flags.c_contiguous else "aligned"))
+        PyObject_GetBuffer(out, &array.view, PyBUF_WRITABLE)
+        array.held = True
+        return array
+
+    def forward(self, x):
+        """The output for x; keeps the activations for backward."""
+        cdef _Array xa = _read_matrix(x, "x", self.features)
+        cdef _Array oa
+        cdef int status
+        result = np.empty((xa.a.rows, self.width), self.numpy_dtype)
+        oa = self._result(result, xa.a.rows)
+        with nogil:
+            status = fbp_forward(self.plan, &xa.a, oa.view.buf)
+        if status != FBP_OK:
+            raise _error(status, "")
+        return result
+
+    def backward(self, dout, bint inputs):
+        """Fills grads from dE/dO; returns dE/dx if asked."""
+        cdef _Array da
+        cdef Py_buffer view
+        cdef int status
+        cdef int64_t rows = fbp_forward_rows(self.plan)
+        if rows == 0:
+            raise _error(FBP_NO_FORWARD, "")
+        da = _read(dout, "dout")
+        if da.ndim != 2 or da.a.rows != rows or da.a.cols != self.width:
+            raise ValueError(f"dout must have the shape of the output, ({rows}, {self.width}), got {da.shape}")
+        if not inputs:
+            with nogil:
+                status = fbp_backward(self.plan, &da.a, NULL)
+            result = None
+        else:
+            result = np.empty((rows, self.features), self.numpy_dtype)
+            PyObject_GetBuffer(result, &view, PyBUF_WRITABLE)
+            with nogil:
+                status = fbp_backward(self.plan, &da.a, view.buf)
+            PyBuffer_Release(&view)
+        if status != FBP_OK:
+            raise _error(status, "")
+        return result
+
+    def update(self):
+        """The optimizer's step from grads."""
+        cdef int status
+        with nogil:
+            status = fbp_update(self.plan)
+        if status != FBP_OK:
+            raise _error(status, "")
+
+
+# ---- targets and losses -----------------------------------------------------------------------------------------------------
+
+cdef _Array _read_targets(object y, str name, int64_t rows, int64_t width, bint takes_labels, bint *labels, bint check):
+    """Targets for `rows` rows of `width` outputs: integer labels (rows,) where the loss takes them, else (rows, width)."""
+    cdef _Array array = _read(y, name)
+    cdef int64_t where = 0, value = 0
+    labels[0] = takes_labels and array.ndim == 1
+    if array.ndim == 0 or array.a.rows != rows:
+        raise ValueError(f"{name} must have as many rows as x, {rows}, got shape {array.shape}")
+    if labels[0]:
+        if array.a.type <= FBP_TYPE_F16:
+            raise TypeError(f"{name} must hold integer class labels (batch,) or one-hot rows (batch, {width}), "
+                            f"got dtype {np.asarray(y).dtype} of shape {array.shape}")
+        if check and fbp_check_labels(&array.a, width, &where, &value) != FBP_OK:
+            raise ValueError(f"{name} must hold class labels from 0 to {width - 1}, got {value} in row {where}")
+        return array
+    if not (array.ndim == 2 and array.a.cols == width or array.ndim == 1 and width == 1):
+        raise ValueError(f"{name} must have shape ({'batch,) or (batch' if takes_labels or width == 1 else 'batch'}, {width}), "
+                         f"got {array.shape}")
+    if check and fbp_check_finite(&array.a, &where) != FBP_OK:
+        raise ValueError(f"{name} must be finite, got NaN or infinity in row {where}")
+    return array
+
+
+def loss_gradient(int loss, out, target):
+    """(loss, dE/dout) of one row of the table of losses."""
+    cdef bint labels
+    cdef _Array ya
+    cdef Py_buffer view, dview
+    cdef double value = 0
+    cdef int status
+    cdef int64_t width
+    cdef int dtype
+    out = np.asarray(out)
+    if out.dtype.kind not in "fiub":
+        raise TypeError(f"out must hold real numbers, got dtype {out.dtype}")
+    if out.ndim != 2 or 0 in out.shape:
+        raise ValueError(f"out must have shape (batch, outputs), at least one of each, got {out.shape}")
+    out = np.ascontiguousarray(out, np.float32 if out.dtype == np.float32 else np.float64)
+    width = out.shape[1]
+    dtype = FBP_F32 if out.dtype == np.float32 else FBP_F64
+    ya = _read_targets(target, "target", out.shape[0], width, LOSSES[loss] == "cross_entropy", &labels, True)
+    dout = np.empty_like(out)
+    PyObject_GetBuffer(out, &view, PyBUF_FULL_RO)
+    PyObject_GetBuffer(dout, &dview, PyBUF_WRITABLE)
+    with nogil:
+        status = fbp_loss_gradient(loss, dtype, view.buf, width, &ya.a, labels, &value, dview.buf)
+    PyBuffer_Release(&view)
+    PyBuffer_Release(&dview)
+    if status != FBP_OK:
+        raise _error(status, "")
+    return value, dout
+
+
+# ---- names and run time -----------------------------------------------------------------------------------------------------
+
+cdef tuple _names(const char *(*name)(int) noexcept nogil):
+    found = []
+    while name(<int>len(found)) != NULL:
+        found.append(name(<int>len(found)).decode())
+    return tuple(found)
+
+
+ACTIVATIONS = _names(fbp_activation_name)
+LOSSES = _names(fbp_loss_name)
+OPTIMIZERS = _names(fbp_optimizer_name)
+
+
+def isa_names():
+    return _names(fbp_isa_name)
+
+
+def set_threads(int n):
+    fbp_set_threads(n)
+
+
+def get_threads():
+    return fbp_get_threads()
+
+
+def fma_peak(isa, str dtype, double seconds):
+    """Floating-point operations per second of one core in a loop of independent FMAs."""
+    cdef bytes name = isa.encode() if isa is not None else b""
+    cdef const char *chosen = <const char *>name if isa is not None else NULL
+    cdef int kind = FBP_F32 if dtype == "float32" else FBP_F64
+    cdef double rate
+    with nogil:
+        rate = fbp_fma_peak(chosen, kind, seconds)
+    if rate == 0:
+        raise _error(FBP_NO_ISA, f"have {', '.join(isa_names())}")
+    return rate
+
+
+def permutation(uint64_t seed, uint32_t stream, uint32_t step, order):
+    """Fills order, an int64 vector, with the shuffled numbers 0 .. n-1."""
+    cdef _Array oa = _read_order(order, order.size)
+    with nogil:
+        fbp_permutation(seed, stream, step, oa.a.rows, <int64_t *>oa.a.data)
+
+
+include "_window.pxi"

@@ -1,0 +1,61 @@
+# The test window: kernels of every ISA by name, on C-contiguous float32 or float64 matrices. Nothing in the library uses it.
+
+cdef extern from "window.h" nogil:
+    int fbp_window_gemm(const char *isa, int dtype, int form, int packed, size_t m, size_t n, size_t k, const void *a,
+                        const void *b, const void *start, void *c, int epilogue, double alpha, const void *o)
+    int fbp_window_activation(const char *isa, int dtype, int act, size_t m, size_t n, void *z, const void *o)
+    int fbp_window_col_sums(const char *isa, int dtype, size_t k, size_t n, const void *b, void *out)
+    int fbp_window_tile(const char *isa, int dtype, size_t *tile)
+
+
+cdef _Array _plain(object value, str dtype):
+    """A matrix as it is; None gives one without data."""
+    if value is None:
+        return _Array.__new__(_Array)
+    if value.dtype.name != dtype or value.ndim != 2 or not value.flags.c_contiguous:
+        raise ValueError(f"the window takes C-contiguous {dtype} matrices, got {value.dtype} of shape {value.shape}")
+    return _read(value, "array")
+
+
+cdef int _dtype_number(str dtype):
+    return FBP_F32 if dtype == "float32" else FBP_F64
+
+
+cdef _done(int status, str isa):
+    if status != FBP_OK:
+        raise _error(status, isa)
+
+
+def window_gemm(str isa, int form, int packed, a, b, start, c, int epilogue=0, double alpha=0.0, o=None):
+    """See csrc/window.h; the result replaces c."""
+    cdef str dtype = c.dtype.name
+    cdef _Array aa = _plain(a, dtype), ba = _plain(b, dtype), sa = _plain(start, dtype), ca = _plain(c, dtype)
+    cdef _Array oa = _plain(o, dtype)
+    cdef size_t k = aa.a.rows if form == 2 else aa.a.cols
+    cdef bytes name = isa.encode()
+    _done(fbp_window_gemm(name, _dtype_number(dtype), form, packed, ca.a.rows, ca.a.cols, k, aa.a.data, ba.a.data, sa.a.data,
+                          <void *>ca.a.data, epilogue, alpha, oa.a.data), isa)
+
+
+def window_activation(str isa, int act, z, o=None):
+    """z = f(z), or with o = f(Z): z = z f'(Z); in place."""
+    cdef str dtype = z.dtype.name
+    cdef _Array za = _plain(z, dtype), oa = _plain(o, dtype)
+    cdef bytes name = isa.encode()
+    _done(fbp_window_activation(name, _dtype_number(dtype), act, za.a.rows, za.a.cols, <void *>za.a.data, oa.a.data), isa)
+
+
+def window_col_sums(str isa, b, out):
+    """out (1, n) = the sums of the columns of b (k, n)."""
+    cdef str dtype = b.dtype.name
+    cdef _Array ba = _plain(b, dtype), oa = _plain(out, dtype)
+    cdef bytes name = isa.encode()
+    _done(fbp_window_col_sums(name, _dtype_number(dtype), ba.a.rows, ba.a.cols, ba.a.data, <void *>oa.a.data), isa)
+
+
+def window_tile(str isa, str dtype):
+    """(tile rows, panel columns, lanes)"""
+    cdef size_t tile[3]
+    cdef bytes name = isa.encode()
+    _done(fbp_window_tile(name, _dtype_number(dtype), tile), isa)
+    return tile[0], tile[1], tile[2]
