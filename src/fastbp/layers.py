@@ -157,7 +157,8 @@ class Dense:
     @property
     def weight(self) -> Array:
         """Weights (I, U), a live view."""
-        return self._params()[:-1]
+        view: Array = self._params()[:-1]
+        return view
 
     @weight.setter
     def weight(self, value: npt.ArrayLike) -> None:
@@ -166,7 +167,8 @@ class Dense:
     @property
     def bias(self) -> Array:
         """Bias (U,), a live view: the weight of the column of ones."""
-        return self._params()[-1]
+        view: Array = self._params()[-1]
+        return view
 
     @bias.setter
     def bias(self, value: npt.ArrayLike) -> None:
@@ -175,7 +177,8 @@ class Dense:
     @property
     def dweight(self) -> Array:
         """dE/dweight (I, U), a live view, filled by `backward`."""
-        return self._grads()[:-1]
+        view: Array = self._grads()[:-1]
+        return view
 
     @dweight.setter
     def dweight(self, value: npt.ArrayLike) -> None:
@@ -184,7 +187,8 @@ class Dense:
     @property
     def dbias(self) -> Array:
         """dE/dbias (U,), a live view, filled by `backward`."""
-        return self._grads()[-1]
+        view: Array = self._grads()[-1]
+        return view
 
     @dbias.setter
     def dbias(self, value: npt.ArrayLike) -> None:

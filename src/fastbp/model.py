@@ -18,6 +18,7 @@ from fastbp.optimizers import SGD
 from fastbp.rng import STREAM_SHUFFLE, checked_seed, fresh_seed
 
 NO_LOSS = "the network has no loss: pass loss= to Sequential"
+LOGITS = "loss 'cross_entropy' takes logits: the last layer must have no activation"
 NO_OPTIMIZER = "the network has no optimizer: pass optimizer= to Sequential"
 
 
@@ -89,7 +90,7 @@ class Sequential:
         self._optimizer = _checked_optimizer(optimizer)
         self._epoch = 0  # epochs trained so far: each has a random order of its own
         if self.loss == "cross_entropy" and nodes[-1].activation != "identity":
-            raise ValueError(f"loss 'cross_entropy' takes logits: the last layer must have no activation, got {self.layers[-1]!r}")
+            raise ValueError(f"{LOGITS}, got {self.layers[-1]!r}")
         dense = [layer for layer in self.layers if isinstance(layer, Dense)]
         positions = [i for i, node in enumerate(nodes) if node.gate == "dense"]
         self._plan = compile_graph(
