@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -18,7 +19,7 @@ from fastbp.optimizers import SGD
 from fastbp.rng import STREAM_SHUFFLE, checked_seed, fresh_seed
 
 NO_LOSS = "the network has no loss: pass loss= to Sequential"
-LOGITS = "loss 'cross_entropy' takes logits: the last layer must have no activation"
+TWICE = "loss 'cross_entropy' takes logits, and the last layer is a softmax: it is applied twice; leave it out"
 NO_OPTIMIZER = "the network has no optimizer: pass optimizer= to Sequential"
 
 
@@ -33,7 +34,7 @@ class Sequential:
         Input comes first; a first Dense with ``inputs=`` can stand without it. At least one Dense. A layer belongs to one
         network only, which draws its weights.
     loss : "squared_error" or "cross_entropy", optional
-        Needed to train and to evaluate. See `losses`. "cross_entropy" takes logits: its last layer has no activation.
+        Needed to train and to evaluate. See `losses`. "cross_entropy" takes logits: the last layer needs no softmax.
     optimizer : SGD, optional
         Needed to train.
     dtype : "float32" or "float64"
@@ -89,8 +90,8 @@ class Sequential:
         self.seed = fresh_seed() if seed is None else checked_seed(seed)
         self._optimizer = _checked_optimizer(optimizer)
         self._epoch = 0  # epochs trained so far: each has a random order of its own
-        if self.loss == "cross_entropy" and nodes[-1].activation != "identity":
-            raise ValueError(f"{LOGITS}, got {self.layers[-1]!r}")
+        if self.loss == "cross_entropy" and nodes[-1].activation == "softmax":
+            warnings.warn(TWICE, stacklevel=2)
         dense = [layer for layer in self.layers if isinstance(layer, Dense)]
         positions = [i for i, node in enumerate(nodes) if node.gate == "dense"]
         self._plan = compile_graph(

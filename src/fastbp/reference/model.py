@@ -99,10 +99,6 @@ class Sequential:
         self._epoch = 0  # epochs trained so far: each has a random order of its own
         self._chain = [layer for layer in self.layers if not isinstance(layer, Input)]
         self._inputs, self._units, shapes = shapes_of(self.layers)
-        last = self._chain[-1]
-        last_activation = last.activation if isinstance(last, Dense) else last.name
-        if self.loss == "cross_entropy" and last_activation != "identity":
-            raise ValueError(f"loss 'cross_entropy' takes logits: the last layer must have no activation, got {last!r}")
         self._build(shapes)
         self._state = optimizer.new_state(self.params) if optimizer else []
 
