@@ -4,7 +4,7 @@
 Every array argument is read through the buffer protocol, in place where it is native, and its buffer is held while the GIL is
 released. One function turns a status into an exception.
 """
-from cpython.buffer cimport (PyBUF_FORMAT, PyBUF_FULL_RO, PyBUF_WRITABLE, PyBuffer_Release, PyObject_CheckBuffer,
+from cpython.buffer cimport (PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_FULL_RO, PyBUF_WRITABLE, PyBuffer_Release,
                              PyObject_GetBuffer)
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -13,6 +13,8 @@ from libc.stdlib cimport calloc, free
 import sys
 
 import numpy as np
+
+cdef bint _LITTLE = sys.byteorder == "little"
 
 
 cdef extern from "fbp.h" nogil:
@@ -89,25 +91,37 @@ cdef object _error(int status, str detail):
 
 # ---- arrays ---------------------------------------------------------------------------------------------------------------
 
-cdef dict _TYPES = {
-    "f": FBP_TYPE_F32, "d": FBP_TYPE_F64, "e": FBP_TYPE_F16,
-    "b1": FBP_TYPE_I8, "b2": FBP_TYPE_I16, "b4": FBP_TYPE_I32, "b8": FBP_TYPE_I64,
-    "B1": FBP_TYPE_U8, "B2": FBP_TYPE_U16, "B4": FBP_TYPE_U32, "B8": FBP_TYPE_U64,
-}
+_ndarray = np.ndarray
+_empty = np.empty
 
 
-cdef int _element_type(bytes format, Py_ssize_t itemsize, int *swapped):
+cdef int _element_type(const char *format, Py_ssize_t itemsize, int *swapped):
     """The enum fbp_type of a buffer's format, or -1."""
-    order, code = format[:1], format.decode()
+    cdef char code = c'B'
+    cdef int signed_type = -1, size = 0
     swapped[0] = 0
-    if order in b"@=<>!|":
-        code = code[1:]
-        swapped[0] = order in b">!" if sys.byteorder == "little" else order == b"<"
-    if code in ("b", "h", "i", "l", "q", "n"):
-        code = "b%d" % itemsize
-    elif code in ("?", "B", "H", "I", "L", "Q", "N"):
-        code = "B%d" % itemsize
-    return _TYPES.get(code, -1)
+    if format != NULL:
+        code = format[0]
+        if code in (c'@', c'=', c'<', c'>', c'!', c'|'):
+            swapped[0] = code == (c'>' if _LITTLE else c'<') or (_LITTLE and code == c'!')
+            format += 1
+            code = format[0]
+        if format[0] == 0 or format[1] != 0:
+            return -1
+    if code == c'f':
+        return FBP_TYPE_F32
+    if code == c'd':
+        return FBP_TYPE_F64
+    if code == c'e':
+        return FBP_TYPE_F16
+    size = {1: 0, 2: 1, 4: 2, 8: 3}.get(itemsize, -1)
+    if size < 0:
+        return -1
+    if code in (c'b', c'h', c'i', c'l', c'q', c'n'):
+        return FBP_TYPE_I8 + size
+    if code in (c'?', c'B', c'H', c'I', c'L', c'Q', c'N'):
+        return FBP_TYPE_U8 + size
+    return -1
 
 
 cdef class _Array:
@@ -116,11 +130,14 @@ cdef class _Array:
     cdef bint held
     cdef fbp_array a
     cdef int ndim
-    cdef tuple shape
 
     def __dealloc__(self):
         if self.held:
             PyBuffer_Release(&self.view)
+
+    @property
+    def shape(self):
+        return tuple([self.view.shape[i] for i in range(self.ndim)])
 
     cdef bint overlaps(self, const char *low, const char *high):
         """Whether any element may lie in low .. high."""
@@ -145,8 +162,7 @@ cdef class _Array:
 cdef _Array _read(object value, str name):
     """Any array-like of one or two dimensions that holds real numbers."""
     cdef _Array array = _Array.__new__(_Array)
-    cdef bytes format
-    if not isinstance(value, np.ndarray):
+    if not isinstance(value, _ndarray):
         try:
             value = np.asarray(value)
         except ValueError as error:
@@ -156,12 +172,10 @@ cdef _Array _read(object value, str name):
     except (ValueError, BufferError):
         raise TypeError(f"{name} must hold real numbers, got dtype {value.dtype}") from None
     array.held = True
-    format = array.view.format if array.view.format != NULL else b"B"
-    array.a.type = _element_type(format, array.view.itemsize, &array.a.swapped)
+    array.a.type = _element_type(array.view.format, array.view.itemsize, &array.a.swapped)
     if array.a.type < 0:
         raise TypeError(f"{name} must hold real numbers, got dtype {value.dtype}")
     array.ndim = array.view.ndim
-    array.shape = tuple([array.view.shape[i] for i in range(array.ndim)])
     array.a.data = <const char *>array.view.buf
     array.a.rows = array.view.shape[0] if array.ndim >= 1 else 1
     array.a.cols = array.view.shape[1] if array.ndim >= 2 else 1
@@ -367,55 +381,69 @@ cdef class Plan:
         """out (rows, width) for x (rows, features)."""
         cdef _Array xa = _read_matrix(x, "x", self.features)
         cdef _Array oa
-        cdef char *low
-        cdef char *params = <char *>fbp_plan_params(self.plan)
         cdef int64_t next = 0, rows = xa.a.rows
         cdef int status = FBP_PAUSED
-        cdef Py_ssize_t bytes_out = rows * self.width * self.size
-        if out is None:
-            result = np.empty((rows, self.width), self.numpy_dtype)
-        else:
-            result = out
+        result = _empty((rows, self.width), self.numpy_dtype) if out is None else out
         oa = self._result(result, rows)
-        low = <char *>oa.view.buf
         if out is not None:
-            if xa.overlaps(low, low + bytes_out):
-                raise ValueError("out must not overlap x")
-            if low < params + self.parameters * self.size and params < low + bytes_out:
-                raise ValueError("out must not overlap the parameters")
+            self._check_apart(xa, oa)
         while status == FBP_PAUSED and rows > 0:
             with nogil:
-                status = fbp_predict(self.plan, &xa.a, low, &next)
+                status = fbp_predict(self.plan, &xa.a, oa.view.buf, &next)
             if status == FBP_PAUSED:
                 PyErr_CheckSignals()
         if status != FBP_OK and status != FBP_PAUSED:
             raise _error(status, "")
         return result
 
+    cdef _check_apart(self, _Array x, _Array out):
+        """out overlaps neither x nor the parameters."""
+        cdef const char *low = <const char *>out.view.buf
+        cdef const char *high = low + out.view.len
+        cdef const char *params = <const char *>fbp_plan_params(self.plan)
+        cdef const char *params_end = params + fbp_plan_parameters(self.plan) * self.size
+        if x.overlaps(low, high):
+            raise ValueError("out must not overlap x")
+        if low < params_end and params < high:
+            raise ValueError("out must not overlap the parameters")
+
     cdef _Array _result(self, object out, int64_t rows):
         """The buffer of `out`, which must fit exactly and be writable."""
         cdef _Array array = _Array.__new__(_Array)
+        cdef int swapped = 0
+        if isinstance(out, _ndarray):
+            try:
+                PyObject_GetBuffer(out, &array.view, PyBUF_WRITABLE | PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+            except (ValueError, BufferError):
+                raise self._bad_result(out, rows) from None
+            array.held = True
+            if (array.view.ndim == 2 and array.view.shape[0] == rows and array.view.shape[1] == self.width
+                    and _element_type(array.view.format, array.view.itemsize, &swapped) == self._type() and not swapped
+                    and <size_t>array.view.buf % self.size == 0):
+                return array
+        raise self._bad_result(out, rows)
+
+    cdef int _type(self):
+        return FBP_TYPE_F32 if self.dtype == FBP_F32 else FBP_TYPE_F64
+
+    cdef object _bad_result(self, object out, int64_t rows):
         wanted = f"out must be a writable C-contiguous {self.numpy_dtype} array of shape ({rows}, {self.width})"
-        if not isinstance(out, np.ndarray):
-            raise TypeError(f"{wanted}, got {type(out).__name__}")
+        if not isinstance(out, _ndarray):
+            return TypeError(f"{wanted}, got {type(out).__name__}")
         if out.dtype != self.numpy_dtype:
-            raise TypeError(f"{wanted}, got dtype {out.dtype}")
+            return TypeError(f"{wanted}, got dtype {out.dtype}")
         if out.shape != (rows, self.width):
-            raise ValueError(f"{wanted}, got shape {out.shape}")
-        if not out.flags.c_contiguous or not out.flags.writeable or not out.flags.aligned:
-            raise ValueError(f"{wanted}, got one that is not " +
-                             ("writable" if not out.flags.writeable else
-                              "C-contiguous" if not out.flags.c_contiguous else "aligned"))
-        PyObject_GetBuffer(out, &array.view, PyBUF_WRITABLE)
-        array.held = True
-        return array
+            return ValueError(f"{wanted}, got shape {out.shape}")
+        return ValueError(f"{wanted}, got one that is not " +
+                          ("writable" if not out.flags.writeable else
+                           "C-contiguous" if not out.flags.c_contiguous else "aligned"))
 
     def forward(self, x):
         """The output for x; keeps the activations for backward."""
         cdef _Array xa = _read_matrix(x, "x", self.features)
         cdef _Array oa
         cdef int status
-        result = np.empty((xa.a.rows, self.width), self.numpy_dtype)
+        result = _empty((xa.a.rows, self.width), self.numpy_dtype)
         oa = self._result(result, xa.a.rows)
         with nogil:
             status = fbp_forward(self.plan, &xa.a, oa.view.buf)
@@ -439,7 +467,7 @@ cdef class Plan:
                 status = fbp_backward(self.plan, &da.a, NULL)
             result = None
         else:
-            result = np.empty((rows, self.features), self.numpy_dtype)
+            result = _empty((rows, self.features), self.numpy_dtype)
             PyObject_GetBuffer(result, &view, PyBUF_WRITABLE)
             with nogil:
                 status = fbp_backward(self.plan, &da.a, view.buf)
