@@ -28,38 +28,48 @@ static void squared_error_rows(const struct fbp_loss_rows *l)
     }
 }
 
-/* Softmax cross-entropy of logits: E = 1/m sum_i sum_j T_ij (lse_i - Z_ij), lse = max + log sum exp(Z - max);
- * dE/dZ = (p sum_j T_ij - T) / m. An integer label stands for a one-hot row. */
-static void cross_entropy_rows(const struct fbp_loss_rows *l)
+/* One row of the softmax cross-entropy: the gradient, and the three numbers its loss is made of. */
+INLINE void cross_entropy_row(const struct fbp_loss_rows *l, size_t i, real *sum, real *weight, real *linear)
 {
     const real scale = (real)l->scale;
-    for (size_t i = 0; i < l->m; i++) {
-        const real *z = (const real *)l->out + (ptrdiff_t)i * l->ldo;
-        const real max = row_max(z, l->n);
-        real *g = l->grad ? (real *)l->grad + (ptrdiff_t)i * l->ldg : NULL;
-        const real *t = l->label ? NULL : (const real *)l->target[i];
-        const size_t y = l->label ? (size_t)l->label[i] : 0;
-        real weight = 1, linear = z[y] - max;                       /* sum of T, sum of T (Z - max); before g overwrites z */
-        if (t) {
-            weight = linear = 0;
-            for (size_t j = 0; j < l->n; j++) {
-                weight += t[j];
-                if (t[j] != 0) linear += t[j] * (z[j] - max);       /* a class of probability 0 may have Z = -inf */
-            }
+    const real *z = (const real *)l->out + (ptrdiff_t)i * l->ldo;
+    const real *t = l->label ? NULL : (const real *)l->target[i];
+    const size_t y = l->label ? (size_t)l->label[i] : 0;
+    const real max = row_max(z, l->n);
+    real *g = l->grad ? (real *)l->grad + (ptrdiff_t)i * l->ldg : NULL;
+    *weight = 1, *linear = z[y] - max;                              /* before g, which may be z, is written */
+    if (t) {
+        *weight = *linear = 0;
+        for (size_t j = 0; j < l->n; j++) {
+            *weight += t[j];
+            if (t[j] != 0) *linear += t[j] * (z[j] - max);          /* a class of probability 0 may have Z = -inf */
         }
-        const real sum = row_exp_sum(z, max, g, l->n);
-        l->loss[i] = (double)(weight * vlog(vset1(sum))[0] - linear);
-        if (g == NULL) continue;
-        const real factor = weight / sum, ey = g[y];
-        if (t) {
-            for (size_t j = 0; j < l->n; j++) g[j] = (g[j] * factor - t[j]) * scale;
-        } else {
-            const vec f = vset1(factor), s = vset1(scale);
-            size_t j = 0;
-            for (; j + VL <= l->n; j += VL) vstore(g + j, vload(g + j) * f * s);
-            if (j < l->n) vstore_tail(g + j, vload_tail(g + j, vtail_of(l->n - j)) * f * s, vtail_of(l->n - j));
-            g[y] = (ey * factor - 1) * scale;
-        }
+    }
+    *sum = row_exp_sum(z, max, g, l->n);
+    if (g == NULL) return;
+    const real factor = *weight / *sum, ey = g[y];
+    if (t) {
+        for (size_t j = 0; j < l->n; j++) g[j] = (g[j] * factor - t[j]) * scale;
+        return;
+    }
+    const vec f = vset1(factor), s = vset1(scale);
+    size_t j = 0;
+    for (; j + VL <= l->n; j += VL) vstore(g + j, vload(g + j) * f * s);
+    if (j < l->n) vstore_tail(g + j, vload_tail(g + j, vtail_of(l->n - j)) * f * s, vtail_of(l->n - j));
+    g[y] = (ey * factor - 1) * scale;
+}
+
+/* Softmax cross-entropy of logits: E = 1/m sum_i sum_j T_ij (lse_i - Z_ij), lse = max + log sum exp(Z - max);
+ * dE/dZ = (p sum_j T_ij - T) / m. An integer label stands for a one-hot row. Logarithms are taken VL rows at a time. */
+static void cross_entropy_rows(const struct fbp_loss_rows *l)
+{
+    for (size_t i = 0; i < l->m; i += VL) {
+        const size_t rows = l->m - i < (size_t)VL ? l->m - i : (size_t)VL;
+        real sum[VL], weight[VL], linear[VL], log_sum[VL];
+        vstore(sum, vset1(1));
+        for (size_t r = 0; r < rows; r++) cross_entropy_row(l, i + r, &sum[r], &weight[r], &linear[r]);
+        vstore(log_sum, vlog(vload(sum)));
+        for (size_t r = 0; r < rows; r++) l->loss[i + r] = (double)(weight[r] * log_sum[r] - linear[r]);
     }
 }
 

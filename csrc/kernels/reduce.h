@@ -10,10 +10,7 @@ INLINE vec load_block(const real *p, int b, size_t n, vec fill)
     const size_t at = (size_t)b * VL;
     if (n >= at + VL) return vload(p + at);
     if (n <= at) return fill;
-    vec v = vload_tail(p + at, vtail_of(n - at));
-    for (int i = 0; i < VL; i++)
-        if (at + (size_t)i >= n) v[i] = fill[i];
-    return v;
+    return vload_fill(p + at, vtail_of(n - at), fill);
 }
 
 /* c (m x n) += x */

@@ -137,11 +137,13 @@ INLINE vec vstep(vec x)
 INLINE vec vstep(vec x) { return vreal((vuint)(x > vzero()) & vbits(vset1(1))); }
 #endif
 
-/* ---- tails: the first n lanes of a register, 1 <= n <= VL; the other lanes are neither read nor written ---------------- */
+/* ---- tails: the first n lanes of a register, 1 <= n <= VL; in memory the others are neither read nor written. They load
+ * as zero, or with vload_fill as those of `fill` -------------------------------------------------------------------------- */
 
 #if defined(FBP_AVX512)
 INLINE vtail vtail_of(size_t n) { return (vtail)((1u << n) - 1u); }
 INLINE vec vload_tail(const real *p, vtail t) { return OP(maskz_loadu)(t, p); }
+INLINE vec vload_fill(const real *p, vtail t, vec fill) { return OP(mask_loadu)(fill, t, p); }
 INLINE void vstore_tail(real *p, vec v, vtail t) { OP(mask_storeu)(p, t, v); }
 #elif defined(FBP_AVX2)
 INLINE vtail vtail_of(size_t n)
@@ -151,6 +153,7 @@ INLINE vtail vtail_of(size_t n)
     return (vtail)(lane < (vint)vbits1((lane_uint)n));
 }
 INLINE vec vload_tail(const real *p, vtail t) { return OP(maskload)(p, t); }
+INLINE vec vload_fill(const real *p, vtail t, vec fill) { return OP(blendv)(fill, OP(maskload)(p, t), (vec)t); }
 INLINE void vstore_tail(real *p, vec v, vtail t) { OP(maskstore)(p, t, v); }
 #else
 INLINE vtail vtail_of(size_t n) { return n; }
@@ -159,6 +162,11 @@ INLINE vec vload_tail(const real *p, vtail t)
     vec v = vzero();
     for (size_t i = 0; i < t; i++) v[i] = p[i];
     return v;
+}
+INLINE vec vload_fill(const real *p, vtail t, vec fill)
+{
+    for (size_t i = 0; i < t; i++) fill[i] = p[i];
+    return fill;
 }
 INLINE void vstore_tail(real *p, vec v, vtail t)
 {

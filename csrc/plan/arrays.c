@@ -31,6 +31,11 @@ static void swap_bytes(unsigned char *p, size_t n)
     }
 }
 
+static int same_type(const struct fbp_array *a, int dtype)
+{
+    return a->type == (dtype == FBP_F32 ? FBP_TYPE_F32 : FBP_TYPE_F64) && !a->swapped;
+}
+
 #define CONVERT_TO(real)                                                                   \
     switch (a->type) {                                                                     \
         TYPES(CASE_##real)                                                                 \
@@ -50,7 +55,10 @@ static void swap_bytes(unsigned char *p, size_t n)
 void fbp_array_convert(const struct fbp_array *a, int64_t row, int dtype, void *to)
 {
     const char *from = a->data + row * a->row_stride;
-    if (dtype == FBP_F32) {
+    const size_t size = dtype == FBP_F32 ? sizeof(float) : sizeof(double);
+    if (same_type(a, dtype) && a->col_stride == (ptrdiff_t)size) {
+        memcpy(to, from, (size_t)a->cols * size);
+    } else if (dtype == FBP_F32) {
         CONVERT_TO(float)
     } else {
         CONVERT_TO(double)
@@ -76,8 +84,7 @@ int64_t fbp_array_label(const struct fbp_array *a, int64_t row)
 /* Rows can be used where they lie: right type and byte order, contiguous within a row, aligned. */
 int fbp_array_in_place(const struct fbp_array *a, int dtype, size_t size)
 {
-    return a->type == (dtype == FBP_F32 ? FBP_TYPE_F32 : FBP_TYPE_F64) && !a->swapped &&
-           (a->col_stride == (ptrdiff_t)size || a->cols <= 1) && (uintptr_t)a->data % size == 0 &&
+    return same_type(a, dtype) && (a->col_stride == (ptrdiff_t)size || a->cols <= 1) && (uintptr_t)a->data % size == 0 &&
            (a->row_stride % (ptrdiff_t)size == 0 || a->rows <= 1);
 }
 

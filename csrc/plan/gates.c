@@ -4,6 +4,8 @@
 
 #include "plan.h"
 
+#define CROWD 16                    /* rows: more than a cache has ways */
+
 static size_t bytes(const struct fbp_plan *plan, size_t reals) { return reals * plan->kernels->size; }
 
 static int64_t source_row(const struct pass *p, size_t r)
@@ -141,6 +143,9 @@ static const struct {
 
 /* ---- the passes --------------------------------------------------------------------------------------------------------- */
 
+/* Rows a multiple of 4 KiB apart fall into the same sets of the caches: copying them costs less than that. */
+static int crowded(const struct fbp_array *x, size_t rows) { return rows >= CROWD && x->row_stride % 4096 == 0 && x->row_stride; }
+
 /* Inputs stay where they are when their rows can be used in place; otherwise a block of rows is converted. */
 void fbp_pass_inputs(const struct pass *p, size_t r0, size_t r1)
 {
@@ -149,7 +154,7 @@ void fbp_pass_inputs(const struct pass *p, size_t r0, size_t r1)
         if (plan->gate[g].kind != FBP_GATE_INPUT) continue;
         const struct fbp_array *x = &p->x[plan->gate[g].input];
         struct buffers *b = &p->ws->gate[g];
-        const int in_place = !p->keep && fbp_array_in_place(x, plan->dtype, plan->kernels->size);
+        const int in_place = !p->keep && fbp_array_in_place(x, plan->dtype, plan->kernels->size) && !crowded(x, r1 - r0);
         for (size_t r = r0; r < r1; r++) {
             if (in_place) {
                 b->out_row[r] = x->data + source_row(p, r) * x->row_stride;
