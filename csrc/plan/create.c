@@ -123,7 +123,6 @@ int fbp_plan_create(const struct fbp_graph *graph, const char *isa, fbp_plan **r
     plan->optimizer = graph->optimizer;
     atomic_store(&plan->touched, 1);
     fbp_lock_create(&plan->lock);
-    pthread_mutex_init(&plan->free_mutex, NULL);
     plan->gate = calloc((size_t)plan->gates, sizeof *plan->gate);
     int status = plan->gate ? read_gates(plan, graph) : FBP_NO_MEMORY;
     if (status == FBP_OK) {
@@ -154,7 +153,6 @@ void fbp_plan_destroy(fbp_plan *plan)
     }
     fbp_workspace_destroy(plan->training);
     fbp_arena_close(&plan->store);
-    pthread_mutex_destroy(&plan->free_mutex);
     fbp_lock_destroy(&plan->lock);
     free(plan->unit);
     free(plan->gate);

@@ -77,8 +77,7 @@ struct fbp_plan {
     atomic_int touched;             /* one was out since the packed weights were made */
     struct workspace *training;
     int64_t forward_rows;           /* rows whose activations `training` holds, 0 for none */
-    struct workspace *free;         /* for predictions */
-    pthread_mutex_t free_mutex;
+    struct workspace *free;         /* for predictions; guarded by lock.mutex */
 };
 
 /* One pass of a batch, or a part of it, through the network. */

@@ -6,15 +6,16 @@
 
 #define SLICE_OPERATIONS 2e8        /* work of one slice: milliseconds */
 
-/* Workspaces for `count` threads from the plan's free list, made where there are none. */
+/* Workspaces for `count` threads from the plan's free list, made where there are none. The list is guarded by the mutex of the
+ * lock, which a forked child makes anew. */
 static int take(struct fbp_plan *plan, struct workspace **list, int count)
 {
     *list = NULL;
     for (int i = 0; i < count; i++) {
-        pthread_mutex_lock(&plan->free_mutex);
+        pthread_mutex_lock(&plan->lock.mutex);
         struct workspace *ws = plan->free;
         if (ws) plan->free = ws->next;
-        pthread_mutex_unlock(&plan->free_mutex);
+        pthread_mutex_unlock(&plan->lock.mutex);
         if (ws == NULL) {
             const int status = fbp_workspace_create(plan, plan->row_block, 0, &ws);
             if (status != FBP_OK) return status;
@@ -27,14 +28,14 @@ static int take(struct fbp_plan *plan, struct workspace **list, int count)
 
 static void give_back(struct fbp_plan *plan, struct workspace *list)
 {
-    pthread_mutex_lock(&plan->free_mutex);
+    pthread_mutex_lock(&plan->lock.mutex);
     while (list) {
         struct workspace *ws = list;
         list = ws->next;
         ws->next = plan->free;
         plan->free = ws;
     }
-    pthread_mutex_unlock(&plan->free_mutex);
+    pthread_mutex_unlock(&plan->lock.mutex);
 }
 
 struct prediction {

@@ -23,6 +23,7 @@ from fastbp.optimizers import SGD
 from fastbp.runtime import get_num_threads, isa, set_num_threads, show_config
 
 __version__ = "0.1.0"
+numerics_version = 1  # changes whenever the bits of a result do
 
 __all__ = [
     "SGD",
@@ -36,6 +37,7 @@ __all__ = [
     "initializers",
     "isa",
     "losses",
+    "numerics_version",
     "reference",
     "runtime",
     "set_num_threads",

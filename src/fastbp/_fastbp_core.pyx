@@ -259,6 +259,8 @@ cdef class Plan:
             graph.loss = loss
             graph.optimizer = optimizer
             status = fbp_plan_create(&graph, <const char *>name if isa is not None else NULL, &self.plan)
+        except OverflowError:
+            raise _error(FBP_TOO_LARGE, "") from None
         finally:
             free(node)
         if status == FBP_NO_ISA:

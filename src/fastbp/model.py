@@ -89,6 +89,7 @@ class Sequential:
         self.dtype = float_dtype(dtype)
         self.seed = fresh_seed() if seed is None else checked_seed(seed)
         self._optimizer = _checked_optimizer(optimizer)
+        self._softmax = Activation("softmax")
         self._epoch = 0  # epochs trained so far: each has a random order of its own
         if self.loss == "cross_entropy" and nodes[-1].activation == "softmax":
             warnings.warn(TWICE, stacklevel=2)
@@ -245,7 +246,7 @@ class Sequential:
         """Return softmax(predict(X)), shape (n, classes), for cross-entropy: each row adds up to 1."""
         if self.loss != "cross_entropy":
             raise RuntimeError(f"predict_proba needs loss='cross_entropy', got {self.loss!r}")
-        return Activation("softmax").infer(self.predict(X))
+        return self._softmax.infer(self.predict(X))
 
     def evaluate(self, X: npt.ArrayLike, y: npt.ArrayLike) -> dict[str, float]:
         """Return {"loss": E}, and with cross-entropy "accuracy": how often the largest logit is the label's.

@@ -124,10 +124,10 @@ def show_config(mode: str = "stdout") -> dict[str, str] | None:
     """Print version, instruction sets, threads and platform, as a bug report needs them; or return them with mode="dicts"."""
     if mode not in ("stdout", "dicts"):
         raise ValueError(f"mode must be 'stdout' or 'dicts', got {mode!r}")
-    from fastbp import __version__
+    from fastbp import __version__, numerics_version
 
     config = {
-        "fastbp": __version__,
+        "fastbp": f"{__version__}, numerics_version {numerics_version}",
         "isa": isa(),
         "isas of this cpu": ", ".join(isa_names()),
         "threads": str(get_num_threads()),
