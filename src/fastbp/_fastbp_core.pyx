@@ -230,6 +230,10 @@ cdef class _Vector:
 
 # ---- plans ----------------------------------------------------------------------------------------------------------------
 
+cdef str _sizes(list nodes):
+    return "inputs and units " + ", ".join([str(node[3]) for node in nodes if node[3]])
+
+
 cdef class Plan:
     """A compiled graph. nodes: tuples (gate, in0, in1, width, activation), numbers as in fbp.h."""
     cdef fbp_plan *plan
@@ -260,13 +264,13 @@ cdef class Plan:
             graph.optimizer = optimizer
             status = fbp_plan_create(&graph, <const char *>name if isa is not None else NULL, &self.plan)
         except OverflowError:
-            raise _error(FBP_TOO_LARGE, "") from None
+            raise _error(FBP_TOO_LARGE, _sizes(nodes)) from None
         finally:
             free(node)
         if status == FBP_NO_ISA:
             raise _error(status, f"have {', '.join(isa_names())}")
         if status != FBP_OK:
-            raise _error(status, "")
+            raise _error(status, _sizes(nodes))
         self.numpy_dtype = np.dtype(dtype)
         self.size = 4 if self.dtype == FBP_F32 else 8
         self.features = fbp_plan_width(self.plan, 0)
@@ -342,7 +346,7 @@ cdef class Plan:
             if status == FBP_PAUSED:
                 PyErr_CheckSignals()
         if status != FBP_OK:
-            raise _error(status, "")
+            raise _error(status, f"batches of {run.batch} rows")
         return run.loss_sum / <double>run.end if mean else run.loss
 
     def train_step(self, x, y):
@@ -450,7 +454,7 @@ cdef class Plan:
         with nogil:
             status = fbp_forward(self.plan, &xa.a, oa.view.buf)
         if status != FBP_OK:
-            raise _error(status, "")
+            raise _error(status, f"x has {xa.a.rows} rows")
         return result
 
     def backward(self, dout, bint inputs):
