@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 WARN   := -Wall -Wextra -Wno-unused-parameter -Werror
 OBJ    := build/asm
 
-.PHONY: help build tiny test full bench demo lint asan tsan asm lines wheel check clean
+.PHONY: help build tiny test full bench demo lint asan tsan bits asm lines wheel check clean
 
 help:           ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -51,6 +51,9 @@ asm:            ## the hot loops of the AVX-512 float32 kernels as assembly: bui
 lines:          ## lines of code by part
 	@wc -l csrc/*.[ch] csrc/*/*.[ch] | sort -n | tail -40
 	@wc -l src/fastbp/*.py src/fastbp/*.p[yx]* src/fastbp/reference/*.py | sort -n | tail -30
+
+bits:           ## the same bits from every compiler and ISA at hand, ARM under qemu included
+	.ci/bits
 
 wheel:          ## sdist and wheel, repaired, installed into an empty environment, trained with there
 	PYTHON=$(PYTHON) .ci/wheel

@@ -110,7 +110,7 @@ int fbp_predict(fbp_plan *plan, const struct fbp_array *x, void *out, int64_t *n
 /* The same by hand. forward keeps the activations; backward needs them and fills grads, and dx (contiguous) if not NULL;
  * update applies the optimizer to params and grads. */
 int fbp_forward(fbp_plan *plan, const struct fbp_array *x, void *out);
-int64_t fbp_forward_rows(const fbp_plan *plan);                 /* rows of the forward pass kept; 0 for none */
+int64_t fbp_forward_rows(const fbp_plan *plan);                 /* rows of the forward pass kept; -1 for none */
 int fbp_backward(fbp_plan *plan, const struct fbp_array *dout, void *dx);
 int fbp_update(fbp_plan *plan);
 

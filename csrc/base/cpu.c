@@ -25,6 +25,8 @@ unsigned fbp_cpu_features(void)
     if ((features & FBP_CPU_AVX2) && (b & avx512) == avx512 && (xcr0() & zmm) == zmm) features |= FBP_CPU_AVX512;
     return features;
 }
+#elif defined(__aarch64__)
+unsigned fbp_cpu_features(void) { return FBP_CPU_BASE | FBP_CPU_NEON; }     /* part of the architecture */
 #else
 unsigned fbp_cpu_features(void) { return FBP_CPU_BASE; }
 #endif

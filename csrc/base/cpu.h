@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-enum fbp_cpu_feature { FBP_CPU_BASE = 1, FBP_CPU_AVX2 = 2, FBP_CPU_AVX512 = 4 };
+enum fbp_cpu_feature { FBP_CPU_BASE = 1, FBP_CPU_AVX2 = 2, FBP_CPU_AVX512 = 4, FBP_CPU_NEON = 8 };
 /* The features the CPU has and the operating system saves, as a mask. */
 unsigned fbp_cpu_features(void);
 

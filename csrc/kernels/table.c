@@ -9,6 +9,8 @@
 extern const struct fbp_kernels fbp_kernels_base_f32, fbp_kernels_base_f64;
 #if defined(__x86_64__)
 extern const struct fbp_kernels fbp_kernels_avx512_f32, fbp_kernels_avx512_f64, fbp_kernels_avx2_f32, fbp_kernels_avx2_f64;
+#elif defined(__aarch64__)
+extern const struct fbp_kernels fbp_kernels_neon_f32, fbp_kernels_neon_f64;
 #endif
 
 /* Best first; [dtype]. */
@@ -20,6 +22,8 @@ static const struct {
 #if defined(__x86_64__)
     {"avx512", FBP_CPU_AVX512, {&fbp_kernels_avx512_f32, &fbp_kernels_avx512_f64}},
     {"avx2", FBP_CPU_AVX2, {&fbp_kernels_avx2_f32, &fbp_kernels_avx2_f64}},
+#elif defined(__aarch64__)
+    {"neon", FBP_CPU_NEON, {&fbp_kernels_neon_f32, &fbp_kernels_neon_f64}},
 #endif
     {"base", FBP_CPU_BASE, {&fbp_kernels_base_f32, &fbp_kernels_base_f64}},
 };

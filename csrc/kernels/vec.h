@@ -194,13 +194,13 @@ INLINE vec vzip_hi(vec a, vec b) { return ZIP_(a, b, 0x31); }
 #else
 INLINE vec vzip_lo(vec a, vec b)
 {
-    vec r;
+    vec r = a;
     for (int i = 0; i < VL / 2; i++) { r[2 * i] = a[i]; r[2 * i + 1] = b[i]; }
     return r;
 }
 INLINE vec vzip_hi(vec a, vec b)
 {
-    vec r;
+    vec r = a;
     for (int i = 0; i < VL / 2; i++) { r[2 * i] = a[VL / 2 + i]; r[2 * i + 1] = b[VL / 2 + i]; }
     return r;
 }

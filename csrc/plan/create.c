@@ -121,6 +121,7 @@ int fbp_plan_create(const struct fbp_graph *graph, const char *isa, fbp_plan **r
     plan->gates = graph->nodes;
     plan->loss = graph->loss;
     plan->optimizer = graph->optimizer;
+    plan->forward_rows = -1;
     atomic_store(&plan->touched, 1);
     fbp_lock_create(&plan->lock);
     plan->gate = calloc((size_t)plan->gates, sizeof *plan->gate);

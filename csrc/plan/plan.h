@@ -76,7 +76,7 @@ struct fbp_plan {
     atomic_int exports;             /* writable views of params that are out */
     atomic_int touched;             /* one was out since the packed weights were made */
     struct workspace *training;
-    int64_t forward_rows;           /* rows whose activations `training` holds, 0 for none */
+    int64_t forward_rows;           /* rows whose activations `training` holds, -1 for none */
     struct workspace *free;         /* for predictions; guarded by lock.mutex */
 };
 

@@ -79,7 +79,7 @@ int fbp_train(fbp_plan *plan, const struct fbp_array *x, const struct fbp_array 
     fbp_lock_write(&plan->lock);
     int status = fbp_training_workspace(plan, (size_t)rows);
     if (status == FBP_OK) {
-        plan->forward_rows = 0;
+        plan->forward_rows = -1;
         fbp_weights_refresh(plan, 0);
         struct training t = {.pass = {.plan = plan, .ws = plan->training, .x = x, .y = y, .labels = labels, .order = run->order,
                                       .first = run->next},
@@ -148,7 +148,7 @@ static void backward_job(void *context, struct fbp_team *team, int thread)
 int fbp_backward(fbp_plan *plan, const struct fbp_array *dout, void *dx)
 {
     fbp_lock_write(&plan->lock);
-    const int status = plan->forward_rows == 0 || plan->forward_rows != dout->rows ? FBP_NO_FORWARD : FBP_OK;
+    const int status = plan->forward_rows < 0 || plan->forward_rows != dout->rows ? FBP_NO_FORWARD : FBP_OK;
     if (status == FBP_OK) {
         fbp_weights_refresh(plan, dx != NULL);
         struct by_hand h = {.pass = {.plan = plan, .ws = plan->training, .rows = dout->rows, .inputs_wanted = dx != NULL},

@@ -70,9 +70,10 @@ int fbp_training_workspace(struct fbp_plan *plan, size_t rows)
     struct workspace *ws;
     const int status = fbp_workspace_create(plan, rows, 1, &ws);
     if (status != FBP_OK) return status;
-    fbp_workspace_destroy(plan->training);
-    plan->training = ws;
-    plan->forward_rows = 0;
+    struct workspace *old = plan->training;
+    plan->training = ws;                            /* first: a fork may come between any two lines */
+    plan->forward_rows = -1;
+    fbp_workspace_destroy(old);
     return FBP_OK;
 }
 

@@ -10,6 +10,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
+import os
 import sys
 
 import numpy as np
@@ -78,6 +79,12 @@ cdef extern from "fbp.h" nogil:
 
 
 # ---- errors ---------------------------------------------------------------------------------------------------------------
+
+cdef object _no_isa(isa):
+    """The exception of an instruction set that is not there, asked for by argument or by the environment."""
+    asked = f"isa={isa!r}" if isa is not None else f"FASTBP_ISA={os.environ.get('FASTBP_ISA')!r}"
+    return _error(FBP_NO_ISA, f"have {', '.join(isa_names())}, got {asked}")
+
 
 cdef object _error(int status, str detail):
     """The exception of a status."""
@@ -165,8 +172,8 @@ cdef _Array _read(object value, str name):
     if not isinstance(value, _ndarray):
         try:
             value = np.asarray(value)
-        except ValueError as error:
-            raise ValueError(f"{name} must be an array of real numbers: {error}") from None
+        except ValueError:
+            raise ValueError(f"{name} must be a rectangular array, got rows of different lengths") from None
     try:
         PyObject_GetBuffer(value, &array.view, PyBUF_FULL_RO)
     except (ValueError, BufferError):
@@ -268,7 +275,7 @@ cdef class Plan:
         finally:
             free(node)
         if status == FBP_NO_ISA:
-            raise _error(status, f"have {', '.join(isa_names())}")
+            raise _no_isa(isa)
         if status != FBP_OK:
             raise _error(status, _sizes(nodes))
         self.numpy_dtype = np.dtype(dtype)
@@ -385,7 +392,7 @@ cdef class Plan:
 
     def predict(self, x, out=None):
         """out (rows, width) for x (rows, features)."""
-        cdef _Array xa = _read_matrix(x, "x", self.features)
+        cdef _Array xa = _read_matrix(x, "X", self.features)
         cdef _Array oa
         cdef int64_t next = 0, rows = xa.a.rows
         cdef int status = FBP_PAUSED
@@ -463,7 +470,7 @@ cdef class Plan:
         cdef Py_buffer view
         cdef int status
         cdef int64_t rows = fbp_forward_rows(self.plan)
-        if rows == 0:
+        if rows < 0:
             raise _error(FBP_NO_FORWARD, "")
         da = _read(dout, "dout")
         if da.ndim != 2 or da.a.rows != rows or da.a.cols != self.width:
@@ -505,7 +512,10 @@ cdef _Array _read_targets(object y, str name, int64_t rows, int64_t width, bint 
             raise TypeError(f"{name} must hold integer class labels (batch,) or one-hot rows (batch, {width}), "
                             f"got dtype {np.asarray(y).dtype} of shape {array.shape}")
         if check and fbp_check_labels(&array.a, width, &where, &value) != FBP_OK:
-            raise ValueError(f"{name} must hold class labels from 0 to {width - 1}, got {value} in row {where}")
+            came = int(value)
+            if array.a.type == FBP_TYPE_U64:
+                came %= 2**64
+            raise ValueError(f"{name} must hold class labels from 0 to {width - 1}, got {came} in row {where}")
         return array
     if not (array.ndim == 2 and array.a.cols == width or array.ndim == 1 and width == 1):
         raise ValueError(f"{name} must have shape ({'batch,) or (batch' if takes_labels or width == 1 else 'batch'}, {width}), "
@@ -524,9 +534,8 @@ def loss_gradient(int loss, out, target):
     cdef int status
     cdef int64_t width
     cdef int dtype
+    _read(out, "out")
     out = np.asarray(out)
-    if out.dtype.kind not in "fiub":
-        raise TypeError(f"out must hold real numbers, got dtype {out.dtype}")
     if out.ndim != 2 or 0 in out.shape:
         raise ValueError(f"out must have shape (batch, outputs), at least one of each, got {out.shape}")
     out = np.ascontiguousarray(out, np.float32 if out.dtype == np.float32 else np.float64)
@@ -540,6 +549,8 @@ def loss_gradient(int loss, out, target):
         status = fbp_loss_gradient(loss, dtype, view.buf, width, &ya.a, labels, &value, dview.buf)
     PyBuffer_Release(&view)
     PyBuffer_Release(&dview)
+    if status == FBP_NO_ISA:
+        raise _no_isa(None)
     if status != FBP_OK:
         raise _error(status, "")
     return value, dout
@@ -580,7 +591,7 @@ def fma_peak(isa, str dtype, double seconds):
     with nogil:
         rate = fbp_fma_peak(chosen, kind, seconds)
     if rate == 0:
-        raise _error(FBP_NO_ISA, f"have {', '.join(isa_names())}")
+        raise _no_isa(isa)
     return rate
 
 

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+from numbers import Real
 from typing import Any, TypeVar
 
 import numpy as np
@@ -10,25 +13,43 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.floating[Any]]  # float32 or float64: the dtype of the network
 T = TypeVar("T")
+MAX_THREADS = 256
 NO_FORWARD = "backward needs a forward pass before it"
+
+
+def reals(name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
+    """Return `value` as an array of real numbers of at most 64 bits, itself if it is one, or raise."""
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{name} must be a rectangular array, got rows of different lengths") from None
+    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+        raise TypeError(f"{name} must hold real numbers, got {array.dtype}")
+    return array
 
 
 def rows(name: str, x: npt.ArrayLike, width: int | None = None) -> npt.NDArray[Any]:
     """Return `x` as an array (batch, width) of real numbers, any real dtype, or raise."""
-    X = np.asarray(x)
+    X = reals(name, x)
     if X.ndim != 2 or (width is not None and X.shape[1] != width):
         raise ValueError(f"{name} must have shape (batch, {width or 'units'}), got {X.shape}")
-    if X.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must hold real numbers, got {X.dtype}")
     return X
+
+
+def write_into(view: npt.NDArray[Any], value: npt.ArrayLike, name: str) -> None:
+    """Write `value`, real numbers of the view's shape, into the view; after ``view -= step`` it is there already."""
+    values = reals(name, value)
+    if values.shape != view.shape:
+        raise ValueError(f"{name} must have shape {view.shape}, got {values.shape}")
+    view[...] = values
 
 
 def gradient(dout: npt.ArrayLike, O: Array) -> Array:
     """Return `dout` in the dtype of O, or raise if it does not have O's shape."""
-    dO = np.asarray(dout)
+    dO = reals("dout", dout)
     if dO.shape != O.shape:
         raise ValueError(f"dout must have shape {O.shape}, got {dO.shape}")
-    return rows("dout", dO).astype(O.dtype, copy=False)
+    return dO.astype(O.dtype, copy=False)
 
 
 def required(value: T | None, missing: str) -> T:
@@ -40,11 +61,53 @@ def required(value: T | None, missing: str) -> T:
 
 def positive(name: str, value: int) -> int:
     """Return `value` as an int of at least 1, or raise."""
-    if not isinstance(value, (int, np.integer)):
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name} must be an integer, got {type(value).__name__}")
     if value < 1:
         raise ValueError(f"{name} must be at least 1, got {value}")
+    if value >= 1 << 63:
+        raise ValueError(f"{name} must be below 2**63, got {value}")
     return int(value)
+
+
+def threads(n: int) -> int:
+    """Return `n` as a number of threads, 1 to 256, or raise."""
+    n = positive("n", n)
+    if n > MAX_THREADS:
+        raise ValueError(f"n must be at most {MAX_THREADS}, got {n}")
+    return n
+
+
+def layer_tuple(layers: Iterable[T]) -> tuple[T, ...]:
+    """Return `layers` as a tuple, or raise."""
+    if not isinstance(layers, Iterable):
+        raise TypeError(f"layers must be a sequence of layers, got {layers!r}")
+    return tuple(layers)
+
+
+def callback_or_none(callback: T) -> T:
+    """Return `callback`, or raise TypeError if it is neither None nor callable."""
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback must be callable, got {callback!r}")
+    return callback
+
+
+def pair(name: str, value: tuple[T, T]) -> tuple[T, T]:
+    """Return `value` as two things, or raise."""
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        what = f"{len(value)} things" if isinstance(value, (tuple, list)) else type(value).__name__
+        raise ValueError(f"{name} must be a pair (X, y), got {what}")
+    return value[0], value[1]
+
+
+def real_number(name: str, value: float) -> float:
+    """Return `value` as a float, or raise TypeError if it is not one real number."""
+    if not isinstance(value, Real):
+        raise TypeError(f"{name} must be a real number, got {type(value).__name__}")
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def float_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:

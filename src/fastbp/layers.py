@@ -9,13 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp._fastbp_core import Plan
-from fastbp.checks import Array, float_dtype, positive, required
+from fastbp.checks import NO_FORWARD, Array, float_dtype, positive, reals, required, write_into
 from fastbp.graph import Node, activation_named, compile_graph
 from fastbp.initializers import initialize
 from fastbp.rng import checked_seed, fresh_seed
 
 NOT_BUILT = "the layer has no weights yet: pass inputs=, or make it part of a network"
 IN_NETWORK = "the layer is part of a network: call the network's method"
+Made = tuple[Plan, int, str]  # with the columns and the dtype it was made for
 
 
 @dataclass(frozen=True)
@@ -34,15 +35,6 @@ class Input:
     def __post_init__(self) -> None:
         """Check the size."""
         positive("features", self.features)
-
-
-def write_into(view: Array, value: npt.ArrayLike, name: str) -> None:
-    """Write `value`, of the view's shape, into the view; nothing to do where it is that memory already."""
-    values = np.asarray(value)
-    if values.shape != view.shape:
-        raise ValueError(f"{name} must have shape {view.shape}, got {values.shape}")
-    if values.__array_interface__["data"][0] != view.__array_interface__["data"][0]:
-        view[...] = values
 
 
 class Dense:
@@ -238,35 +230,40 @@ class Activation:
     def __init__(self, name: str) -> None:
         self.name = activation_named(name)
         self.in_network = False
-        self._plan: Plan | None = None
-        self._made_for: tuple[int, str] | None = None
+        self._kept: Made | None = None  # by `forward`
+        self._inferring: Made | None = None
 
-    def _alone(self, x: npt.NDArray[np.generic]) -> Plan:
+    def _plan_for(self, x: npt.NDArray[np.generic], last: Made | None) -> Made:
+        """Return `last`, if it suits x, or a new plan."""
         if self.in_network:
             raise RuntimeError(IN_NETWORK)
         if x.ndim != 2 or x.shape[1] == 0:
             raise ValueError(f"x must have shape (batch, units), got {x.shape}")
-        kind = (x.shape[1], "float32" if x.dtype == np.float32 else "float64")
-        if self._plan is None or self._made_for != kind:
-            nodes = [Node("input", (), kind[0]), Node("activation", (0,), 0, self.name)]
-            self._plan, self._made_for = compile_graph(nodes, dtype=kind[1]), kind
-        return self._plan
+        width, dtype = x.shape[1], "float32" if x.dtype == np.float32 else "float64"
+        if last is not None and last[1:] == (width, dtype):
+            return last
+        nodes = [Node("input", (), width), Node("activation", (0,), 0, self.name)]
+        return compile_graph(nodes, dtype=dtype), width, dtype
 
     def infer(self, x: npt.ArrayLike) -> Array:
         """Return O = f(X), keeping nothing."""
-        values = np.asarray(x)
-        return self._alone(values).predict(values)
+        values = reals("x", x)
+        self._inferring = made = self._plan_for(values, self._inferring)
+        return made[0].predict(values)
 
     def forward(self, x: npt.ArrayLike) -> Array:
         """Return O = f(X), shape (m, U), and keep it for `backward`."""
-        values = np.asarray(x)
-        return self._alone(values).forward(values)
+        values = reals("x", x)
+        made = self._plan_for(values, self._kept)
+        out = made[0].forward(values)
+        self._kept = made
+        return out
 
     def backward(self, dout: npt.ArrayLike) -> Array:
         """Return dX from dO, both of shape (m, U)."""
         if self.in_network:
             raise RuntimeError(IN_NETWORK)
-        plan = required(self._plan, "backward needs a forward pass before it")
+        plan, *_ = required(self._kept, NO_FORWARD)
         return required(plan.backward(dout, True), IN_NETWORK)
 
     def __repr__(self) -> str:
@@ -277,7 +274,7 @@ class Activation:
 def chain(layers: Sequence[Input | Dense | Activation]) -> list[Node]:
     """Return the nodes of a network whose layers stand in a row; raise if they do not fit."""
     if not any(isinstance(layer, Dense) for layer in layers):
-        raise ValueError("layers must hold at least one Dense")
+        raise ValueError(f"layers must hold at least one Dense, got {list(layers)!r}")
     first = layers[0]
     features = first.features if isinstance(first, Input) else getattr(first, "inputs", None)
     if features is None:

@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from fastbp import losses
 from fastbp._fastbp_core import Plan, permutation
-from fastbp.checks import Array, float_dtype, positive, required
+from fastbp.checks import Array, callback_or_none, float_dtype, layer_tuple, pair, positive, reals, required, write_into
 from fastbp.graph import compile_graph, loss_named
 from fastbp.history import History
-from fastbp.layers import Activation, Dense, Input, chain, write_into
+from fastbp.layers import Activation, Dense, Input, chain
 from fastbp.optimizers import SGD
 from fastbp.rng import STREAM_SHUFFLE, checked_seed, fresh_seed
 
@@ -83,7 +83,7 @@ class Sequential:
         dtype: npt.DTypeLike = "float32",
         seed: int | None = None,
     ) -> None:
-        self.layers = tuple(layers)
+        self.layers = layer_tuple(layers)
         nodes = chain(self.layers)
         self.loss = None if loss is None else loss_named(loss)
         self.dtype = float_dtype(dtype)
@@ -211,10 +211,11 @@ class Sequential:
         self._trainable()
         positive("epochs", epochs)
         positive("batch_size", batch_size)
-        X, y = _array(X), _array(y)
+        callback_or_none(callback)
+        X, y = reals("X", X), reals("y", y)
         n = self._plan.check(X, y, "X", "y")
         if validation_data is not None:
-            Xv, yv = (_array(part) for part in validation_data)
+            Xv, yv = (reals(f"validation_data[{i}]", part) for i, part in enumerate(pair("validation_data", validation_data)))
             self._plan.check(Xv, yv, "validation_data[0]", "validation_data[1]")
         order = np.empty(n, np.int64) if shuffle else None
         history = History()
@@ -254,7 +255,7 @@ class Sequential:
         With soft labels, the label is the class of the largest weight.
         """
         name = required(self.loss, NO_LOSS)
-        X, y = _array(X), _array(y)
+        X, y = reals("X", X), reals("y", y)
         self._plan.check(X, y, "X", "y")
         out = self.predict(X)
         scores = {"loss": getattr(losses, name)(out, y)[0]}
@@ -279,8 +280,3 @@ def _checked_optimizer(value: SGD | None) -> SGD | None:
     if value is not None and not isinstance(value, SGD):
         raise TypeError(f"optimizer must be SGD(...), got {value!r}")
     return value
-
-
-def _array(value: npt.ArrayLike) -> npt.NDArray[np.generic]:
-    """Return `value` itself if it is an array, so that its rows are used where they lie."""
-    return value if isinstance(value, np.ndarray) else np.asarray(value)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from fastbp.checks import real_number
+
 
 @dataclass(frozen=True)
 class SGD:
@@ -24,6 +26,8 @@ class SGD:
     ------
     ValueError
         If a parameter is out of range.
+    TypeError
+        If it is not a real number.
 
     References
     ----------
@@ -42,9 +46,9 @@ class SGD:
 
     def __post_init__(self) -> None:
         """Check the ranges; `not` makes NaN fail too."""
-        if not 0.0 <= self.learning_rate < math.inf:
+        if not 0.0 <= real_number("learning_rate", self.learning_rate) < math.inf:
             raise ValueError(f"learning_rate must be at least 0 and finite, got {self.learning_rate}")
-        if not 0.0 <= self.momentum < 1.0:
+        if not 0.0 <= real_number("momentum", self.momentum) < 1.0:
             raise ValueError(f"momentum must be at least 0 and below 1, got {self.momentum}")
 
     @property

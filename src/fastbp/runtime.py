@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 import os
 import platform
 import sys
@@ -13,6 +12,7 @@ from typing import Literal, overload
 import numpy as np
 
 from fastbp import _fastbp_core as core
+from fastbp.checks import MAX_THREADS, threads
 
 
 def isa() -> str:
@@ -58,11 +58,10 @@ def set_num_threads(n: int) -> None:
     ------
     ValueError
         If n is not from 1 to 256.
+    TypeError
+        If n is not an integer.
     """
-    n = operator.index(n)
-    if not 1 <= n <= 256:
-        raise ValueError(f"n must be from 1 to 256, got {n}")
-    core.set_threads(n)
+    core.set_threads(threads(n))
 
 
 def get_num_threads() -> int:
@@ -75,10 +74,10 @@ def default_threads(environment: dict[str, str] | None = None) -> int:
     variables = os.environ if environment is None else environment
     for name in ("FASTBP_NUM_THREADS", "OMP_NUM_THREADS"):
         first = variables.get(name, "").split(",")[0].strip()  # OMP_NUM_THREADS may list one number per level
-        if first.isdigit() and int(first) > 0:
-            return min(int(first), 256)
+        if first.isascii() and first.isdigit() and first.strip("0"):
+            return MAX_THREADS if len(first) > 3 else min(int(first), MAX_THREADS)
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, math.ceil(min(cpus, cgroup_quota(), 256)))
+    return max(1, math.ceil(min(cpus, cgroup_quota(), MAX_THREADS)))
 
 
 def cgroup_quota(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> float:
@@ -87,12 +86,12 @@ def cgroup_quota(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys
     The smallest quota from the group of the process up to the root, in version 2 (cpu.max) or 1 (cpu.cfs_quota_us).
     """
     try:
-        lines = proc.read_text().splitlines()
+        lines = proc.read_text(errors="surrogateescape").splitlines()
     except OSError:
         return math.inf
     quota = math.inf
     for line in lines:
-        _, controllers, path = line.split(":", 2)
+        _, controllers, path = (*line.split(":", 2), "", "")[:3]
         if controllers and "cpu" not in controllers.split(","):
             continue
         base = root / "cpu" if controllers else root

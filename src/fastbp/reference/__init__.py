@@ -32,6 +32,7 @@ The exclusive or, which no single layer can learn:
 
 from __future__ import annotations
 
+from fastbp.checks import threads
 from fastbp.history import History
 from fastbp.reference import losses
 from fastbp.reference.activations import Activation
@@ -64,12 +65,12 @@ def set_num_threads(n: int) -> None:
     Raises
     ------
     ValueError
-        If n < 1.
+        If n is not from 1 to 256.
+    TypeError
+        If n is not an integer.
     """
     global _num_threads
-    if n < 1:
-        raise ValueError(f"n must be at least 1, got {n}")
-    _num_threads = n
+    _num_threads = threads(n)
 
 
 def get_num_threads() -> int:

@@ -122,7 +122,7 @@ def activation_named(name: str | None) -> ActivationFunction:
     """Return the row of that name; None is the identity; ValueError lists the names."""
     if name is None:
         name = "identity"
-    if name not in ACTIVATIONS:
+    if not isinstance(name, str) or name not in ACTIVATIONS:
         raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {name!r}")
     return ACTIVATIONS[name]
 

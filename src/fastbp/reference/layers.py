@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.checks import NO_FORWARD, Array, float_dtype, gradient, positive, required, rows
+from fastbp.checks import NO_FORWARD, Array, float_dtype, gradient, positive, required, rows, write_into
 from fastbp.initializers import initialize
 from fastbp.reference.activations import Activation, activation_named
 from fastbp.rng import checked_seed, fresh_seed
@@ -42,12 +42,7 @@ class LiveView:
 
     def __set__(self, instance: object, value: npt.ArrayLike) -> None:
         """Write `value`, of the view's shape, into the view."""
-        view = self.__get__(instance)
-        if value is not view:  # after layer.weight -= step it is the view, and already written
-            values = np.asarray(value)
-            if values.shape != view.shape:
-                raise ValueError(f"{self.name} must have shape {view.shape}, got {values.shape}")
-            view[...] = values
+        write_into(self.__get__(instance), value, self.name)
 
 
 @dataclass(frozen=True)
@@ -222,7 +217,7 @@ class Dense:
 def shapes_of(layers: Sequence[Input | Dense | Activation]) -> tuple[int, int, list[tuple[int, int]]]:
     """Return inputs and outputs of a network and (I+1, U) of each dense layer; raise if layers do not fit."""
     if not any(isinstance(layer, Dense) for layer in layers):
-        raise ValueError("layers must hold at least one Dense")
+        raise ValueError(f"layers must hold at least one Dense, got {list(layers)!r}")
     first = layers[0]
     inputs = first.features if isinstance(first, Input) else getattr(first, "inputs", None)
     if inputs is None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.checks import Array, float_like, rows
+from fastbp.checks import Array, float_like, reals, rows
 
 Target = npt.NDArray[Any]  # float (m, U), or for cross-entropy also integer labels (m,)
 
@@ -27,7 +27,7 @@ def squared_error(out: npt.ArrayLike, target: npt.ArrayLike) -> tuple[float, Arr
     out : array-like, shape (m, U)
         Outputs O of the network.
     target : array-like, shape (m, U), or (m,) if U = 1
-        What they should be.
+        What they should be; finite.
 
     Returns
     -------
@@ -37,7 +37,7 @@ def squared_error(out: npt.ArrayLike, target: npt.ArrayLike) -> tuple[float, Arr
     Raises
     ------
     ValueError
-        If the shapes do not fit, or there are no rows.
+        If the shapes do not fit, there are no rows, or a target is not finite.
     TypeError
         If an argument does not hold real numbers.
 
@@ -74,7 +74,7 @@ def cross_entropy(out: npt.ArrayLike, target: npt.ArrayLike) -> tuple[float, Arr
     Raises
     ------
     ValueError
-        If the shapes do not fit, a label is out of range, or there are no rows.
+        If the shapes do not fit, there are no rows, a label is out of range, or a target is not finite.
     TypeError
         If labels of shape (m,) are not integers.
 
@@ -141,24 +141,24 @@ def _outputs(out: npt.ArrayLike) -> Array:
 
 
 def _values(target: npt.ArrayLike, shape: tuple[int, ...], dtype: np.dtype[Any], name: str) -> Target:
-    T = np.asarray(target)
+    T = reals(name, target)
     if T.shape != shape and not (shape[1] == 1 and T.shape == shape[:1]):
         expected = f"{shape} or {shape[:1]}" if shape[1] == 1 else f"{shape}"
         raise ValueError(f"{name} must have shape {expected}, got {T.shape}")
-    if T.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must hold real numbers, got {T.dtype}")
     if len(T) == 0:
         raise ValueError(f"{name} must have at least one row, got shape {T.shape}")
+    if not np.isfinite(T).all():
+        raise ValueError(f"{name} must be finite, got NaN or infinity")
     return T.astype(dtype, copy=False)
 
 
 def _labels(target: npt.ArrayLike, shape: tuple[int, ...], dtype: np.dtype[Any], name: str) -> Target:
-    T = np.asarray(target)
+    T = reals(name, target)
     if T.shape == shape:
         return _values(T, shape, dtype, name)
     if T.shape != shape[:1]:
         raise ValueError(f"{name} must have shape {shape[:1]} or {shape}, got {T.shape}")
-    if T.dtype.kind not in "iu":
+    if T.dtype.kind == "f":
         raise TypeError(f"{name} of shape (batch,) must hold integer labels, got {T.dtype}")
     if len(T) == 0:
         raise ValueError(f"{name} must have at least one row, got shape {T.shape}")
@@ -178,6 +178,6 @@ LOSSES: dict[str, Loss] = {
 
 def loss_named(name: str) -> Loss:
     """Return the row of that name; ValueError lists the names."""
-    if name not in LOSSES:
+    if not isinstance(name, str) or name not in LOSSES:
         raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {name!r}")
     return LOSSES[name]

@@ -20,7 +20,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.checks import Array, float_dtype, positive, required, rows
+from fastbp.checks import Array, callback_or_none, float_dtype, layer_tuple, pair, positive, reals, required, rows
 from fastbp.history import History
 from fastbp.reference.activations import ACTIVATIONS, Activation
 from fastbp.reference.layers import Dense, Input, LiveView, shapes_of
@@ -91,7 +91,7 @@ class Sequential:
     ) -> None:
         if optimizer is not None and not isinstance(optimizer, SGD):
             raise TypeError(f"optimizer must be SGD(...), got {optimizer!r}")
-        self.layers: Final = tuple(layers)
+        self.layers: Final = layer_tuple(layers)
         self.loss: Final = None if loss is None else loss_named(loss).name
         self.optimizer: Final = optimizer
         self.dtype: Final = float_dtype(dtype)
@@ -136,7 +136,7 @@ class Sequential:
         inputs : bool
             Whether to return dE/dX, shape (m, I), too: training does not need it, and it costs a product.
         """
-        dO: Array = np.asarray(dout)
+        dO: Array = reals("dout", dout)
         for layer in reversed(self._chain if inputs else self._above_first):
             dO = layer.backward(dO)  # dX of this layer is dO of the one below
         if inputs:
@@ -217,9 +217,11 @@ class Sequential:
         T = self._target(loss, y, n, "y")
         positive("epochs", epochs)
         positive("batch_size", batch_size)
+        callback_or_none(callback)
         if validation_data is not None:
-            Xv = rows("validation_data[0]", validation_data[0], self._inputs)
-            Tv = self._target(loss, validation_data[1], len(Xv), "validation_data[1]")
+            first, second = pair("validation_data", validation_data)
+            Xv = rows("validation_data[0]", first, self._inputs)
+            Tv = self._target(loss, second, len(Xv), "validation_data[1]")
         history = History()
         for _ in range(epochs):
             began = time.perf_counter()

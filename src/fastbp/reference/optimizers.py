@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastbp.checks import Array
+from fastbp.checks import Array, real_number
 
 BLOCK = 1 << 15  # elements updated at a time, so that the product learning_rate * v stays in cache
 
@@ -30,6 +30,8 @@ class SGD:
     ------
     ValueError
         If a parameter is out of range.
+    TypeError
+        If it is not a real number.
 
     References
     ----------
@@ -48,9 +50,9 @@ class SGD:
 
     def __post_init__(self) -> None:
         """Check the ranges; `not` makes NaN fail too."""
-        if not 0.0 <= self.learning_rate < math.inf:
+        if not 0.0 <= real_number("learning_rate", self.learning_rate) < math.inf:
             raise ValueError(f"learning_rate must be at least 0 and finite, got {self.learning_rate}")
-        if not 0.0 <= self.momentum < 1.0:
+        if not 0.0 <= real_number("momentum", self.momentum) < 1.0:
             raise ValueError(f"momentum must be at least 0 and below 1, got {self.momentum}")
 
     def new_state(self, params: Array) -> list[Array]:

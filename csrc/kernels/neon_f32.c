@@ -1,0 +1,13 @@
+/* NEON (64-bit ARM), float32: tiles of 12 rows x 2 registers. */
+#if defined(__aarch64__)
+#define FBP_NEON
+#define FBP_REAL 32
+#define ISA_NAME "neon"
+#define KERNELS_TABLE fbp_kernels_neon_f32
+#define MR 12
+#define NV 2
+#define TILE_ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
+#include "body.h"
+#else
+typedef int fbp_not_for_this_cpu;
+#endif

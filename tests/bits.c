@@ -1,0 +1,84 @@
+/* bits.c: trains small networks with every ISA of the CPU it runs on and prints a hash of the parameters, so that compilers and
+ * architectures can be compared without Python: `make bits`. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "fbp.h"
+
+enum { ROWS = 50, INPUTS = 37, OUTPUTS = 7, STEPS = 20 };
+
+/* FNV-1a */
+static uint64_t hash(const unsigned char *p, size_t n)
+{
+    uint64_t h = 14695981039346656037u;
+    for (size_t i = 0; i < n; i++) h = (h ^ p[i]) * 1099511628211u;
+    return h;
+}
+
+static uint64_t state;
+/* xorshift64, as a double in [-1, 1) */
+static double number(void)
+{
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    return (double)(state >> 11) / 4503599627370496.0 - 1;
+}
+
+static void fill(void *to, size_t n, int dtype, double scale)
+{
+    for (size_t i = 0; i < n; i++) {
+        const double v = scale * number();
+        if (dtype == FBP_F32) ((float *)to)[i] = (float)v;
+        else ((double *)to)[i] = v;
+    }
+}
+
+static int train(const char *isa, int dtype, int loss)
+{
+    const struct fbp_node node[] = {{FBP_GATE_INPUT, {-1, -1}, INPUTS, 0}, {FBP_GATE_DENSE, {0, -1}, 101, 2},
+                                    {FBP_GATE_DENSE, {1, -1}, 53, 3},      {FBP_GATE_DENSE, {2, -1}, 33, 1},
+                                    {FBP_GATE_DENSE, {3, -1}, 53, 1},      {FBP_GATE_ADD, {2, 4}, 0, 0},
+                                    {FBP_GATE_DENSE, {5, -1}, OUTPUTS, 0}};
+    const struct fbp_graph graph = {node, sizeof node / sizeof node[0], dtype, loss, 1};
+    const double hyper[FBP_HYPER] = {-0.05, 0.9};
+    const size_t size = dtype == FBP_F32 ? sizeof(float) : sizeof(double);
+    static double x[ROWS * INPUTS], y[ROWS * OUTPUTS];
+    int64_t label[ROWS];
+    fbp_plan *plan;
+    int status = fbp_plan_create(&graph, isa, &plan);
+    if (status != FBP_OK) return status;
+    fbp_plan_set_hyper(plan, hyper);
+    state = 88172645463325252u;
+    fbp_plan_export(plan, 1);
+    fill(fbp_plan_params(plan), (size_t)fbp_plan_parameters(plan), dtype, 0.2);
+    fbp_plan_export(plan, -1);
+    fill(x, ROWS * INPUTS, dtype, 1);
+    fill(y, ROWS * OUTPUTS, FBP_F64, 1);
+    for (int i = 0; i < ROWS; i++) label[i] = i % OUTPUTS;
+    const struct fbp_array xs = {(char *)x, ROWS, INPUTS, (ptrdiff_t)(INPUTS * size), (ptrdiff_t)size,
+                                 dtype == FBP_F32 ? FBP_TYPE_F32 : FBP_TYPE_F64, 0};
+    const struct fbp_array ys = {(char *)y, ROWS, OUTPUTS, OUTPUTS * sizeof(double), sizeof(double), FBP_TYPE_F64, 0};
+    const struct fbp_array labels = {(char *)label, ROWS, 1, sizeof(int64_t), sizeof(int64_t), FBP_TYPE_I64, 0};
+    struct fbp_run run;
+    for (int step = 0; step < STEPS && status == FBP_OK; step++) {
+        run = (struct fbp_run){.end = ROWS, .batch = ROWS};
+        do status = fbp_train(plan, &xs, loss ? &labels : &ys, loss, &run);
+        while (status == FBP_PAUSED);
+    }
+    if (status == FBP_OK)
+        printf("%s %s %s %016" PRIx64 " %.17g\n", isa, dtype == FBP_F32 ? "float32" : "float64", fbp_loss_name(loss),
+               hash(fbp_plan_params(plan), (size_t)fbp_plan_parameters(plan) * size), run.loss);
+    fbp_plan_destroy(plan);
+    return status;
+}
+
+int main(void)
+{
+    for (int i = 0; fbp_isa_name(i); i++)
+        for (int dtype = FBP_F32; dtype <= FBP_F64; dtype++)
+            for (int loss = 0; loss < 2; loss++)
+                if (train(fbp_isa_name(i), dtype, loss) != FBP_OK) return 1;
+    return 0;
+}
