@@ -1,0 +1,169 @@
+"""Every form of the product on whole numbers: equal to the int64 result, without tolerance.
+
+Sums of products of small integers are exact in floating point, in whatever order, as long as no partial sum reaches
+2**(bits of the mantissa); `exact` asserts that of the data at hand. So a wrong or missing term, tail or epilogue
+shows as a difference, however small its share.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+from cases import DTYPES, ISAS, Array, around, integers
+
+from fastbp import _fastbp_core as core
+
+SIZES = 67  # largest size in each dimension: more than two tiles or panels of any instruction set
+MOST = 9  # largest factor
+ALPHA = -3
+FORMS = {"forward": 0, "input_gradient": 1, "weight_gradient": 2}
+EPILOGUES = ("store", "relu", "relu_grad", "add", "axpy")  # enum fbp_epilogue
+GUARD = 67  # elements before and after C that must stay as they are
+COMBINATIONS = list(itertools.product((0, 1), (False, True), EPILOGUES))  # packed, start given, epilogue
+
+A = integers(SIZES, SIZES, most=MOST, seed=1)
+B = integers(SIZES, SIZES, most=MOST, seed=2)
+START, C, O = (integers(SIZES, SIZES, most=MOST, seed=seed) for seed in (3, 4, 5))
+
+kernels = pytest.mark.parametrize(
+    "isa, dtype", [pytest.param(isa, dtype, id=f"{isa}-{dtype}") for isa in ISAS for dtype in DTYPES]
+)
+forms = pytest.mark.parametrize("form", FORMS)
+
+
+def block(array: Array, rows: int, cols: int) -> Array:
+    return np.ascontiguousarray(array[:rows, :cols])
+
+
+def exact(dtype: str, k: int) -> None:
+    """The largest value that can appear is an integer the dtype holds, and so are all below it."""
+    largest = abs(ALPHA) * (k * MOST * MOST + MOST) + MOST
+    assert largest < 2 ** (np.finfo(dtype).nmant + 1)
+
+
+def wanted(epilogue: str, S: Array, c: Array, o: Array) -> Array:
+    match epilogue:
+        case "store":
+            return S
+        case "relu":
+            return np.maximum(S, 0)
+        case "relu_grad":
+            return S * (o > 0)
+        case "add":
+            return c + S
+        case "axpy":
+            return c + ALPHA * S
+    raise AssertionError(epilogue)
+
+
+def check(isa: str, dtype: str, form: str, sizes: tuple[int, int, int], combination: tuple[int, bool, str]) -> None:
+    (m, n, k), (packed, start_given, epilogue) = sizes, combination
+    exact(dtype, k)
+    a = block(A, k, m) if form == "weight_gradient" else block(A, m, k)
+    b = block(B, n, k) if form == "input_gradient" else block(B, k, n)
+    c, o, start = block(C, m, n), block(O, m, n), block(START, m, n) if start_given else None
+    S = (a.T if form == "weight_gradient" else a) @ (b.T if form == "input_gradient" else b)
+    if start is not None:
+        S = S + start
+    memory = np.full(2 * GUARD + m * n, np.nan, dtype)
+    result = memory[GUARD : GUARD + m * n].reshape(m, n)  # GUARD is odd: not aligned to a register
+    result[...] = c
+    fa, fb, fo = (array.astype(dtype) for array in (a, b, o))
+    core.window_gemm(
+        isa,
+        FORMS[form],
+        packed,
+        fa,
+        fb,
+        None if start is None else start.astype(dtype),
+        result,
+        EPILOGUES.index(epilogue),
+        ALPHA,
+        fo,
+    )
+    case = f"m, n, k = {sizes}, packed={packed}, start={start_given}, {epilogue}"
+    np.testing.assert_array_equal(result, wanted(epilogue, S, c, o).astype(dtype), case, strict=True)
+    assert np.isnan(memory[:GUARD]).all() and np.isnan(memory[-GUARD:]).all(), f"wrote outside C: {case}"
+
+
+def check_all(isa: str, dtype: str, form: str, cases: Iterable[tuple[int, int, int]]) -> None:
+    for sizes, combination in zip(cases, itertools.cycle(COMBINATIONS)):
+        check(isa, dtype, form, sizes, combination)
+
+
+def sample(isa: str, dtype: str) -> list[tuple[int, int, int]]:
+    """Every size in each dimension, and every tile edge in m with every one in n; the other sizes go round."""
+    mr, nr, lanes = core.window_tile(isa, dtype)
+    every = range(1, SIZES + 1)
+    others = (5, 13, 34, 1, 66, 29, 2)  # seven: shares no factor with the number of combinations
+    turn = itertools.cycle(others)
+    cases = [(s, next(turn), next(turn)) for s in every]
+    cases += [(next(turn), s, next(turn)) for s in every]
+    cases += [(next(turn), next(turn), s) for s in every]
+    return cases + [(m, n, next(turn)) for m in around(mr, most=SIZES) for n in around(nr, lanes, most=SIZES)]
+
+
+@forms
+@kernels
+def test_product_equals_the_integer_product(isa: str, dtype: str, form: str) -> None:
+    check_all(isa, dtype, form, sample(isa, dtype))
+
+
+@forms
+@kernels
+def test_every_combination_at_the_edges_of_a_tile(isa: str, dtype: str, form: str) -> None:
+    mr, nr, lanes = core.window_tile(isa, dtype)
+    for sizes in ((1, 1, 1), (mr + 1, nr + 1, 3), (mr, nr, 1), (2 * mr - 1, nr - lanes, SIZES), (SIZES, SIZES, SIZES)):
+        for combination in COMBINATIONS:
+            check(isa, dtype, form, sizes, combination)
+
+
+@pytest.mark.full
+@forms
+@kernels
+def test_every_size(isa: str, dtype: str, form: str) -> None:
+    every = range(1, SIZES + 1)
+    check_all(isa, dtype, form, itertools.product(every, every, every))
+
+
+@forms
+@kernels
+def test_empty_sum_is_the_start(isa: str, dtype: str, form: str) -> None:
+    start = block(START, 5, 7).astype(dtype)
+    shape_a, shape_b = ((0, 5), (0, 7)) if form == "weight_gradient" else ((5, 0), (0, 7))
+    if form == "input_gradient":
+        shape_b = (7, 0)
+    c = np.full((5, 7), np.nan, dtype)
+    core.window_gemm(isa, FORMS[form], 0, np.empty(shape_a, dtype), np.empty(shape_b, dtype), start, c)
+    np.testing.assert_array_equal(c, start)
+
+
+@pytest.mark.parametrize("epilogue", EPILOGUES)
+@forms
+@kernels
+def test_no_zero_factor_is_skipped(isa: str, dtype: str, form: str, epilogue: str) -> None:
+    """0 NaN is NaN, and stays NaN through every epilogue."""
+    m, n, k = 7, 19, 5
+    a = np.zeros((k, m) if form == "weight_gradient" else (m, k), dtype)
+    b = np.full((n, k) if form == "input_gradient" else (k, n), np.nan, dtype)
+    c, o = np.zeros((m, n), dtype), np.zeros((m, n), dtype)
+    core.window_gemm(isa, FORMS[form], 0, a, b, None, c, EPILOGUES.index(epilogue), ALPHA, o)
+    assert np.isnan(c).all()
+
+
+@kernels
+def test_column_sums_equal_the_integer_sums(isa: str, dtype: str) -> None:
+    _, nr, lanes = core.window_tile(isa, dtype)
+    heights = [0, 1, 2, 3, 31, SIZES]
+    wide = sorted({*range(1, SIZES + 1), *around(4 * lanes, nr, most=5 * nr)})  # it takes four registers at a time
+    for k, n in itertools.product(heights, wide):
+        b = np.resize(B, (k, n))
+        memory = np.full(2 * GUARD + n, np.nan, dtype)
+        out = memory[GUARD : GUARD + n].reshape(1, n)
+        core.window_col_sums(isa, b.astype(dtype), out)
+        np.testing.assert_array_equal(out[0], b.sum(axis=0), f"k, n = {k}, {n}")
+        assert np.isnan(memory[:GUARD]).all() and np.isnan(memory[-GUARD:]).all(), f"wrote outside: k, n = {k}, {n}"
+    exact(dtype, max(heights))
