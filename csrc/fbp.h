@@ -93,6 +93,10 @@ void fbp_plan_export(fbp_plan *plan, int count);
 /* Hyper-parameters of the optimizer, in the order of its row in the table. */
 void fbp_plan_set_hyper(fbp_plan *plan, const double hyper[FBP_HYPER]);
 
+/* Asked now and then during long steps, on the calling thread: whether to give up the step (which then changes nothing) and
+ * return FBP_PAUSED early. */
+typedef int fbp_poll(void);
+
 /* Whole training steps over rows next .. end of x and y (through `order` where it is not NULL), batches of `batch` rows;
  * returns FBP_PAUSED after a slice of about 20 ms, between two steps. */
 struct fbp_run {
@@ -101,11 +105,12 @@ struct fbp_run {
     double loss;                /* of the last step, before its update */
     double loss_sum;            /* sum over steps of loss times rows */
     int64_t steps;
+    fbp_poll *interrupted;      /* or NULL */
 };
 int fbp_train(fbp_plan *plan, const struct fbp_array *x, const struct fbp_array *y, int labels, struct fbp_run *run);
 
 /* out (rows, width of the output; contiguous, of the plan's dtype) for rows *next .. ; FBP_PAUSED as above. */
-int fbp_predict(fbp_plan *plan, const struct fbp_array *x, void *out, int64_t *next);
+int fbp_predict(fbp_plan *plan, const struct fbp_array *x, void *out, int64_t *next, fbp_poll *interrupted);
 
 /* The same by hand. forward keeps the activations; backward needs them and fills grads, and dx (contiguous) if not NULL;
  * update applies the optimizer to params and grads. */

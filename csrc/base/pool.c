@@ -151,10 +151,10 @@ void fbp_team_wait(struct fbp_team *team)
     }
 }
 
-void fbp_lock_create(struct fbp_lock *lock)
+void fbp_lock_create(struct fbp_lock *lock, atomic_int *forked)
 {
     pthread_once(&once, watch_forks);
-    *lock = (struct fbp_lock){.generation = atomic_load(&fork_generation)};
+    *lock = (struct fbp_lock){.generation = atomic_load(&fork_generation), .forked = forked};
     pthread_mutex_init(&lock->mutex, NULL);
     pthread_cond_init(&lock->changed, NULL);
 }
@@ -168,7 +168,9 @@ void fbp_lock_destroy(struct fbp_lock *lock)
 /* A lock taken before the fork by a thread that is not in this process is free. */
 static void forget_parent(struct fbp_lock *lock)
 {
-    if (lock->generation != atomic_load(&fork_generation)) fbp_lock_create(lock);
+    if (lock->generation == atomic_load(&fork_generation)) return;
+    fbp_lock_create(lock, lock->forked);
+    atomic_store(lock->forked, 1);
 }
 
 void fbp_lock_read(struct fbp_lock *lock)

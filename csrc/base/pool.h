@@ -31,14 +31,16 @@ static inline void fbp_share(int64_t n, int part, int parts, int64_t *from, int6
     *to = *from + low + (part < larger);
 }
 
-/* Many readers or one writer; free again in a forked child, whoever held it. */
+/* Many readers or one writer; free again in a forked child, whoever held it: then *forked is raised, since what the lock
+ * guards may be half-way through a change. */
 struct fbp_lock {
     pthread_mutex_t mutex;
     pthread_cond_t changed;
     int readers, writer;
     unsigned generation;
+    atomic_int *forked;
 };
-void fbp_lock_create(struct fbp_lock *lock);
+void fbp_lock_create(struct fbp_lock *lock, atomic_int *forked);
 void fbp_lock_destroy(struct fbp_lock *lock);
 void fbp_lock_read(struct fbp_lock *lock);
 void fbp_lock_write(struct fbp_lock *lock);

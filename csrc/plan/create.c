@@ -123,7 +123,7 @@ int fbp_plan_create(const struct fbp_graph *graph, const char *isa, fbp_plan **r
     plan->optimizer = graph->optimizer;
     plan->forward_rows = -1;
     atomic_store(&plan->touched, 1);
-    fbp_lock_create(&plan->lock);
+    fbp_lock_create(&plan->lock, &plan->touched);
     plan->gate = calloc((size_t)plan->gates, sizeof *plan->gate);
     int status = plan->gate ? read_gates(plan, graph) : FBP_NO_MEMORY;
     if (status == FBP_OK) {

@@ -2,6 +2,7 @@
  * only read, and every element is one chain whatever the rows, so any split of the rows gives the same bits. */
 #include <string.h>
 
+#include "../base/clock.h"
 #include "plan.h"
 
 #define CROWD 16                    /* rows: more than a cache has ways */
@@ -141,13 +142,26 @@ static const struct {
     [FBP_GATE_ADD] = {add_forward, hand_on},
 };
 
+#define POLL_SECONDS 0.02
+
+/* Whether the step is given up; asks the caller every POLL_SECONDS. */
+static int stopped(struct pass *p)
+{
+    if (p->stop == NULL) return 0;
+    if (p->interrupted && fbp_seconds() - p->polled > POLL_SECONDS) {
+        p->polled = fbp_seconds();
+        if (p->interrupted()) atomic_store(p->stop, 1);
+    }
+    return atomic_load(p->stop);
+}
+
 /* ---- the passes --------------------------------------------------------------------------------------------------------- */
 
 /* Rows a multiple of 4 KiB apart fall into the same sets of the caches: copying them costs less than that. */
 static int crowded(const struct fbp_array *x, size_t rows) { return rows >= CROWD && x->row_stride % 4096 == 0 && x->row_stride; }
 
 /* Inputs stay where they are when their rows can be used in place; otherwise a block of rows is converted. */
-void fbp_pass_inputs(const struct pass *p, size_t r0, size_t r1)
+static void load_inputs(const struct pass *p, size_t r0, size_t r1)
 {
     const struct fbp_plan *plan = p->plan;
     for (int g = 0; g < plan->gates; g++) {
@@ -166,10 +180,10 @@ void fbp_pass_inputs(const struct pass *p, size_t r0, size_t r1)
     }
 }
 
-void fbp_pass_forward(const struct pass *p, size_t r0, size_t r1)
+void fbp_pass_forward(struct pass *p, size_t r0, size_t r1)
 {
-    fbp_pass_inputs(p, r0, r1);
-    for (int g = 0; g < p->plan->gates; g++)
+    load_inputs(p, r0, r1);
+    for (int g = 0; g < p->plan->gates && !stopped(p); g++)
         if (gates[p->plan->gate[g].kind].forward) gates[p->plan->gate[g].kind].forward(p, g, r0, r1);
 }
 
@@ -224,8 +238,8 @@ void fbp_pass_delta(const struct pass *p, const struct fbp_array *dout, size_t r
     deactivate(p, g, r0, r1);
 }
 
-void fbp_pass_backward(const struct pass *p, size_t r0, size_t r1)
+void fbp_pass_backward(struct pass *p, size_t r0, size_t r1)
 {
-    for (int g = p->plan->gates - 1; g >= 0; g--)
+    for (int g = p->plan->gates - 1; g >= 0 && !stopped(p); g--)
         if (gates[p->plan->gate[g].kind].backward) gates[p->plan->gate[g].kind].backward(p, g, r0, r1);
 }

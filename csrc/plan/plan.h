@@ -74,7 +74,7 @@ struct fbp_plan {
     size_t row_block;               /* rows that go through the whole network together */
     struct fbp_lock lock;           /* readers: predict; writer: all else */
     atomic_int exports;             /* writable views of params that are out */
-    atomic_int touched;             /* one was out since the packed weights were made */
+    atomic_int touched;             /* one was out since the packed weights were made, or a fork came between */
     struct workspace *training;
     int64_t forward_rows;           /* rows whose activations `training` holds, -1 for none */
     struct workspace *free;         /* for predictions; guarded by lock.mutex */
@@ -93,14 +93,17 @@ struct pass {
     int keep;                       /* copy the inputs, for a later backward */
     int inputs_wanted;              /* also the gradients of the inputs */
     atomic_int *bad;                /* set to a status when a label is out of range */
+    atomic_int *stop;               /* set when the caller wants the step given up; NULL in short steps */
+    fbp_poll *interrupted;          /* on the calling thread of long steps, else NULL */
+    double polled;                  /* time of the last look */
 };
+#define FBP_LONG_OPERATIONS 1e9     /* a step of so much work is worth giving up half-way */
 
 /* gates.c: phase A, rows r0 .. r1 of the batch */
-void fbp_pass_inputs(const struct pass *p, size_t r0, size_t r1);
-void fbp_pass_forward(const struct pass *p, size_t r0, size_t r1);
+void fbp_pass_forward(struct pass *p, size_t r0, size_t r1);
 void fbp_pass_loss(const struct pass *p, size_t r0, size_t r1);
 void fbp_pass_delta(const struct pass *p, const struct fbp_array *dout, size_t r0, size_t r1);
-void fbp_pass_backward(const struct pass *p, size_t r0, size_t r1);
+void fbp_pass_backward(struct pass *p, size_t r0, size_t r1);
 
 /* weights.c: phase B, and the packed copies of weights */
 enum phase_b {

@@ -44,11 +44,13 @@ struct prediction {
     struct workspace *ws;           /* one for each thread */
     char *out;
     int64_t first, rows;
+    fbp_poll *interrupted;
+    atomic_int stop;
 };
 
 static void prediction_job(void *context, struct fbp_team *team, int thread)
 {
-    const struct prediction *q = context;
+    struct prediction *q = context;
     struct fbp_plan *plan = q->plan;
     const int last = plan->gates - 1;
     const size_t width = plan->gate[last].width;
@@ -58,6 +60,10 @@ static void prediction_job(void *context, struct fbp_team *team, int thread)
     fbp_share(q->rows, thread, team->threads, &from, &to);
     for (int64_t r = from; r < to; r += (int64_t)plan->row_block) {
         struct pass p = {.plan = plan, .ws = ws, .x = q->x, .first = q->first + r, .rows = to - r};
+        if (plan->forward_operations * (double)q->rows > FBP_LONG_OPERATIONS) {
+            p.stop = &q->stop;
+            p.interrupted = thread == 0 ? q->interrupted : NULL;
+        }
         const size_t m = fbp_min((size_t)(to - r), plan->row_block);
         ws->gate[last].out = q->out + (size_t)(q->first + r) * width * plan->kernels->size;
         ws->gate[last].ld = width;
@@ -65,24 +71,26 @@ static void prediction_job(void *context, struct fbp_team *team, int thread)
     }
 }
 
-int fbp_predict(fbp_plan *plan, const struct fbp_array *x, void *out, int64_t *next)
+int fbp_predict(fbp_plan *plan, const struct fbp_array *x, void *out, int64_t *next, fbp_poll *interrupted)
 {
     const double row_cost = plan->forward_operations + 1;
     const int64_t slice = (int64_t)(SLICE_OPERATIONS / row_cost) + (int64_t)plan->row_block * fbp_get_threads();
-    struct prediction q = {.plan = plan, .x = x, .out = out, .first = *next};
+    struct prediction q = {.plan = plan, .x = x, .out = out, .first = *next, .interrupted = interrupted};
     q.rows = x[0].rows - *next < slice ? x[0].rows - *next : slice;
     if (q.rows <= 0) return FBP_OK;
+    const int threads = fbp_threads_for(row_cost * (double)q.rows);
+    fbp_lock_read(&plan->lock);
     if (atomic_load(&plan->exports) > 0 || atomic_load(&plan->touched)) {
+        fbp_lock_release(&plan->lock);
         fbp_lock_write(&plan->lock);
         fbp_weights_refresh(plan, 0);
         fbp_lock_release(&plan->lock);
+        fbp_lock_read(&plan->lock);
     }
-    const int threads = fbp_threads_for(row_cost * (double)q.rows);
-    fbp_lock_read(&plan->lock);
     int status = take(plan, &q.ws, threads);
     if (status == FBP_OK) {
         fbp_pool_run(threads, prediction_job, &q);
-        *next += q.rows;
+        if (!atomic_load(&q.stop)) *next += q.rows;
         status = *next < x[0].rows ? FBP_PAUSED : FBP_OK;
     }
     give_back(plan, q.ws);

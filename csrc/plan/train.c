@@ -9,7 +9,7 @@
 #define CLOCK_OPERATIONS 2e6        /* work between two looks at the clock */
 
 /* This thread's rows of the batch in blocks that fit the cache: loss and backward where there are targets. */
-static void phase_a(const struct pass *p, const struct fbp_team *team, int thread)
+static void phase_a(struct pass *p, const struct fbp_team *team, int thread)
 {
     int64_t from, to;
     fbp_share(p->rows, thread, team->threads, &from, &to);
@@ -38,7 +38,7 @@ struct training {
     struct pass pass;               /* first and rows are each thread's own */
     struct fbp_run *run;
     double start;
-    atomic_int bad, pause;
+    atomic_int bad, pause, stop;
 };
 
 static void training_job(void *context, struct fbp_team *team, int thread)
@@ -48,12 +48,13 @@ static void training_job(void *context, struct fbp_team *team, int thread)
     struct fbp_run *run = t->run;
     struct fbp_plan *plan = p.plan;
     double since_clock = 0;
+    if (thread != 0) p.interrupted = NULL;
     for (int64_t next = t->pass.first, end = run->end; next < end; next += p.rows) {
         p.first = next;
         p.rows = run->batch < end - next ? run->batch : end - next;
         phase_a(&p, team, thread);
         fbp_team_wait(team);
-        if (atomic_load(&t->bad)) return;                   /* nothing was changed by this step */
+        if (atomic_load(&t->bad) || atomic_load(&t->stop)) return;      /* nothing was changed by this step */
         fbp_weights_phase(plan, p.ws, (size_t)p.rows, FBP_GRADIENTS_AND_UPDATE, thread, team->threads);
         if (thread == 0) {
             run->loss = mean_loss(p.ws->loss, p.rows);
@@ -85,6 +86,11 @@ int fbp_train(fbp_plan *plan, const struct fbp_array *x, const struct fbp_array 
                                       .first = run->next},
                              .run = run, .start = fbp_seconds()};
         t.pass.bad = &t.bad;
+        if (plan->operations * (double)rows > FBP_LONG_OPERATIONS) {
+            t.pass.stop = &t.stop;
+            t.pass.interrupted = run->interrupted;
+            t.pass.polled = t.start;
+        }
         fbp_pool_run(fbp_threads_for(plan->operations * (double)rows), training_job, &t);
         status = atomic_load(&t.bad) ? atomic_load(&t.bad) : run->next < run->end ? FBP_PAUSED : FBP_OK;
     }
@@ -109,12 +115,12 @@ static void copy_out(const struct pass *p, char *to, const char *from, size_t wi
 static void forward_job(void *context, struct fbp_team *team, int thread)
 {
     const struct by_hand *h = context;
-    const struct pass *p = &h->pass;
-    const int g = p->plan->gates - 1;
+    struct pass p = h->pass;
+    const int g = p.plan->gates - 1;
     int64_t r0, r1;
-    fbp_share(p->rows, thread, team->threads, &r0, &r1);
-    fbp_pass_forward(p, (size_t)r0, (size_t)r1);
-    copy_out(p, h->out, p->ws->gate[g].out, p->plan->gate[g].width, p->ws->gate[g].ld, (size_t)r0, (size_t)r1);
+    fbp_share(p.rows, thread, team->threads, &r0, &r1);
+    fbp_pass_forward(&p, (size_t)r0, (size_t)r1);
+    copy_out(&p, h->out, p.ws->gate[g].out, p.plan->gate[g].width, p.ws->gate[g].ld, (size_t)r0, (size_t)r1);
 }
 
 int fbp_forward(fbp_plan *plan, const struct fbp_array *x, void *out)
@@ -135,14 +141,14 @@ int fbp_forward(fbp_plan *plan, const struct fbp_array *x, void *out)
 static void backward_job(void *context, struct fbp_team *team, int thread)
 {
     const struct by_hand *h = context;
-    const struct pass *p = &h->pass;
+    struct pass p = h->pass;
     int64_t r0, r1;
-    fbp_share(p->rows, thread, team->threads, &r0, &r1);
-    fbp_pass_delta(p, h->dout, (size_t)r0, (size_t)r1);
-    fbp_pass_backward(p, (size_t)r0, (size_t)r1);
-    if (h->out) copy_out(p, h->out, p->ws->gate[0].grad, p->plan->gate[0].width, p->plan->gate[0].ld, (size_t)r0, (size_t)r1);
+    fbp_share(p.rows, thread, team->threads, &r0, &r1);
+    fbp_pass_delta(&p, h->dout, (size_t)r0, (size_t)r1);
+    fbp_pass_backward(&p, (size_t)r0, (size_t)r1);
+    if (h->out) copy_out(&p, h->out, p.ws->gate[0].grad, p.plan->gate[0].width, p.plan->gate[0].ld, (size_t)r0, (size_t)r1);
     fbp_team_wait(team);
-    fbp_weights_phase(p->plan, p->ws, (size_t)p->rows, FBP_GRADIENTS, thread, team->threads);
+    fbp_weights_phase(p.plan, p.ws, (size_t)p.rows, FBP_GRADIENTS, thread, team->threads);
 }
 
 int fbp_backward(fbp_plan *plan, const struct fbp_array *dout, void *dx)

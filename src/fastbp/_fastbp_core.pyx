@@ -60,8 +60,9 @@ cdef extern from "fbp.h" nogil:
         int64_t next, end, batch
         double loss, loss_sum
         int64_t steps
+        int (*interrupted)() noexcept nogil
     int fbp_train(fbp_plan *plan, const fbp_array *x, const fbp_array *y, int labels, fbp_run *run)
-    int fbp_predict(fbp_plan *plan, const fbp_array *x, void *out, int64_t *next)
+    int fbp_predict(fbp_plan *plan, const fbp_array *x, void *out, int64_t *next, int (*interrupted)() noexcept nogil)
     int fbp_forward(fbp_plan *plan, const fbp_array *x, void *out)
     int64_t fbp_forward_rows(const fbp_plan *plan)
     int fbp_backward(fbp_plan *plan, const fbp_array *dout, void *dx)
@@ -94,6 +95,19 @@ cdef object _error(int status, str detail):
     if status == FBP_NO_FORWARD:
         return RuntimeError(text)
     return ValueError(text)
+
+
+cdef extern from "Python.h":
+    int PyOS_InterruptOccurred()
+    void PyErr_SetInterrupt()
+
+
+cdef int _interrupted() noexcept with gil:
+    """Whether Ctrl-C is pending. Asking takes the signal, so it is put back, for PyErr_CheckSignals to raise it."""
+    if not PyOS_InterruptOccurred():
+        return 0
+    PyErr_SetInterrupt()
+    return 1
 
 
 # ---- arrays ---------------------------------------------------------------------------------------------------------------
@@ -370,6 +384,7 @@ cdef class Plan:
         run.end = run.batch = xa.a.rows
         run.loss_sum = 0
         run.steps = 0
+        run.interrupted = _interrupted
         return self._train(xa, ya, labels, &run, False)
 
     def train_epoch(self, x, y, order, int64_t batch):
@@ -388,6 +403,7 @@ cdef class Plan:
         run.batch = batch
         run.loss_sum = 0
         run.steps = 0
+        run.interrupted = _interrupted
         return self._train(xa, ya, labels, &run, True)
 
     def predict(self, x, out=None):
@@ -402,7 +418,7 @@ cdef class Plan:
             self._check_apart(xa, oa)
         while status == FBP_PAUSED and rows > 0:
             with nogil:
-                status = fbp_predict(self.plan, &xa.a, oa.view.buf, &next)
+                status = fbp_predict(self.plan, &xa.a, oa.view.buf, &next, _interrupted)
             if status == FBP_PAUSED:
                 PyErr_CheckSignals()
         if status != FBP_OK and status != FBP_PAUSED:
