@@ -1,4 +1,4 @@
-"""Networks of fastbp and of the reference in float64, from the same parameters, agree within the bounds of bounds.py."""
+"""Networks of fastbp and of the reference in float64, from the same parameters, agree within the bounds of `bounds`."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -60,32 +61,29 @@ def picture(text: str) -> Path:
 
 def arguments() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(prog="python -m fastbp", description=fastbp.__doc__.splitlines()[0])
+    about = "fastbp: multi-layer perceptrons, fast on CPUs"
+    parser = argparse.ArgumentParser(prog="python -m fastbp", description=about)
     parser.add_argument("--version", action="version", version=f"fastbp {fastbp.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     formatter = argparse.ArgumentDefaultsHelpFormatter
 
     about = "learn handwritten digits in a moment, beside the NumPy reference, and draw the loss curves"
-    show = commands.add_parser("demo", help=about, description=about, formatter_class=formatter)
-    show.add_argument("--epochs", type=number, default=demo.EPOCHS, metavar="N", help="passes through the training images")
-    show.add_argument("--seed", type=seed, default=0, metavar="N", help="of the weights, the order and the test part")
-    show.add_argument("--threads", type=thread_count, default=1, metavar="N", help="for fastbp and for NumPy's BLAS")
-    show.add_argument("--out", type=picture, default=Path("fastbp_demo.png"), metavar="FILE", help="the picture to write")
+    add = commands.add_parser("demo", help=about, description=about, formatter_class=formatter).add_argument
+    add("--epochs", type=number, default=demo.EPOCHS, metavar="N", help="passes through the training images")
+    add("--seed", type=seed, default=0, metavar="N", help="of the weights, the order of the images and the test part")
+    add("--threads", type=thread_count, default=1, metavar="N", help="for fastbp and for NumPy's BLAS")
+    add("--out", type=picture, default=Path("fastbp_demo.png"), metavar="FILE", help="the picture to write")
 
     about = "time a training step of nine networks, beside the NumPy reference and the peak of the CPU"
-    names = ", ".join(workload.name for workload in WORKLOADS)
-    time = commands.add_parser("bench", help=about, description=about, formatter_class=formatter)
-    time.add_argument(
-        "--threads", type=thread_count, default=1, metavar="N", help="for fastbp and NumPy's BLAS; 1 also pins to one core"
-    )
-    time.add_argument("--isa", choices=runtime.isa_names(), help="instruction set; by default the best of this CPU, or FASTBP_ISA")
-    time.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="of everything")
-    time.add_argument(
-        "--workloads", type=workload_list, default=WORKLOADS, metavar="A,B", help=f"some of {names}; by default all"
-    )
-    time.add_argument("--rounds", type=number, default=bench.Effort.rounds, metavar="N", help="at most so many per workload")
-    time.add_argument("--json", type=output, metavar="FILE", help="write all figures to this file, too")
-    time.add_argument("--quick", action="store_true", help="few and short rounds, for a first look")
+    names = ",".join(workload.name for workload in WORKLOADS)
+    add = commands.add_parser("bench", help=about, description=about, formatter_class=formatter).add_argument
+    add("--threads", type=thread_count, default=1, metavar="N", help="for fastbp and NumPy's BLAS; 1 pins to one core")
+    add("--isa", choices=runtime.isa_names(), default=runtime.isa(), help="instruction set of fastbp")
+    add("--dtype", choices=("float32", "float64"), default="float32", help="of everything")
+    add("--workloads", type=workload_list, default=names, metavar="A,B", help="some of the workloads")
+    add("--rounds", type=number, default=bench.Effort.rounds, metavar="N", help="at most so many per workload")
+    add("--json", type=output, default=argparse.SUPPRESS, metavar="FILE", help="write all figures to this file, too")
+    add("--quick", action="store_true", default=argparse.SUPPRESS, help="few and short rounds, for a first look")
 
     about = "show version, instruction sets, threads and platform, as a bug report needs them"
     commands.add_parser("info", help=about, description=about)
@@ -94,12 +92,11 @@ def arguments() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    parser = arguments()
-    asked = parser.parse_args(argv)
     try:
         runtime.isa()
     except ValueError as error:  # what FASTBP_ISA names
-        parser.exit(2, f"{parser.prog}: error: {error}\n")
+        return failure(error)
+    asked = arguments().parse_args(argv)
     try:
         if asked.command == "demo":
             demo.run(epochs=asked.epochs, seed=asked.seed, threads=asked.threads, path=asked.out)
@@ -110,16 +107,22 @@ def main(argv: Sequence[str] | None = None) -> int:
                 threads=asked.threads,
                 isa=asked.isa,
                 dtype=asked.dtype,
-                effort=effort.quick() if asked.quick else effort,
-                json_file=asked.json,
+                effort=effort.quick() if "quick" in asked else effort,
+                json_file=getattr(asked, "json", None),
             )
         else:
             runtime.show_config()
     except demo.MissingExtraError as error:
-        parser.exit(2, f"{parser.prog}: error: {error}\n")
+        return failure(error)
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def failure(error: Exception) -> int:
+    """Print what is wrong; return the exit code for it."""
+    print(f"python -m fastbp: error: {error}", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The benchmark: time of a training step, fastbp beside the NumPy reference and the peak of the CPU, in one run.
 
-The clock of a CPU drifts, so figures of different runs do not compare. Here every round measures the reference, a loop of
-nothing but fused multiply-adds, and fastbp, one right after the other.
+The clock of a CPU drifts, so figures of different runs do not compare. Here every round measures the reference, a loop
+of nothing but fused multiply-adds, and fastbp, one right after the other.
 """
 
 from __future__ import annotations
@@ -145,16 +145,16 @@ def steps_within(task: Problem, seconds: float) -> int:
     return max(1, round(seconds / each))
 
 
-def measure(workload: Workload, *, dtype: str = "float32", threads: int = 1, effort: Effort, pause: float = 0.0) -> Result:
+def measure(workload: Workload, effort: Effort, *, dtype: str = "float32", threads: int = 1, pause: float = 0) -> Result:
     """Measure one workload, with the instructions and threads that are set.
 
     Parameters
     ----------
     workload : Workload
+    effort : Effort
     dtype : "float32" or "float64"
     threads : int
         The peak is that of so many cores.
-    effort : Effort
     pause : float
         Seconds to wait after each block of the reference, for its BLAS threads to fall asleep.
 
@@ -217,7 +217,7 @@ def settings(isa: str | None, threads: int) -> Iterator[None]:
 
 @contextmanager
 def limited_blas(threads: int) -> Iterator[dict[str, Any] | None]:
-    """Let NumPy's BLAS use `threads`; yields what it is, or None if threadpoolctl is missing, and then without limit."""
+    """Let NumPy's BLAS use `threads`; yields what it is, or None (and no limit) if threadpoolctl is missing."""
     try:
         control = importlib.import_module("threadpoolctl")
     except ImportError:
@@ -295,10 +295,10 @@ def run(
         out(f"fastbp     {fastbp.__version__}, {about['isa']}, {plural(threads, 'thread')}")
         out(f"reference  fastbp.reference on NumPy {np.__version__}, {blas_line(blas)}")
         out(f"peak       fused multiply-adds of {plural(threads, 'core')}, measured between the rounds")
-        out(f"up to {plural(effort.rounds, 'round')} per workload, each the mean of many steps; ratio, GFLOP/s and share from min")
+        out(f"{effort.rounds} rounds or fewer of many steps each; ratio, GFLOP/s and share are those of the minima")
         out(f"\n{TITLE}\n{UNITS}")
         for workload in workloads:
-            results.append(measure(workload, dtype=dtype, threads=threads, effort=effort, pause=pause))
+            results.append(measure(workload, effort, dtype=dtype, threads=threads, pause=pause))
             out(results[-1].row())
     if json_file is not None:
         text = json.dumps({**about, "workloads": [result.record() for result in results]}, indent=1)

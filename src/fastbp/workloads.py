@@ -126,11 +126,11 @@ def problem(workload: Workload, library: ModuleType, *, dtype: str = "float32", 
     >>> round(losses[0], 12) == round(losses[1], 12)
     True
     """
-    *hidden, classes = workload.layers[1:]
-    layers = [library.Input(workload.layers[0]), *(library.Dense(units, "relu") for units in hidden), library.Dense(classes)]
+    inputs, *hidden, classes = workload.layers
+    layers = [library.Input(inputs), *(library.Dense(units, "relu") for units in hidden), library.Dense(classes)]
     net = library.Sequential(layers, loss="cross_entropy", optimizer=library.SGD(LEARNING_RATE), dtype=dtype, seed=seed)
     random = np.random.default_rng(seed)
-    x = random.standard_normal((workload.batch, workload.layers[0])).astype(dtype)
+    x = random.standard_normal((workload.batch, inputs)).astype(dtype)
     return Problem(net, x, random.integers(classes, size=workload.batch))
 
 
