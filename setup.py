@@ -17,7 +17,7 @@ flags += os.environ.get("FASTBP_CFLAGS", "").split()
 core = Extension(
     "fastbp._fastbp_core",
     sources=["src/fastbp/_fastbp_core.pyx", *sorted(glob("csrc/**/*.c", recursive=True))],
-    depends=[*sorted(glob("csrc/**/*.h", recursive=True)), "src/fastbp/_window.pxi"],
+    depends=[*sorted(glob("csrc/**/*.h", recursive=True)), *sorted(glob("src/fastbp/*.pxi"))],
     include_dirs=["csrc"],
     extra_compile_args=flags,
     extra_link_args=["-pthread", *os.environ.get("FASTBP_LDFLAGS", "").split()],

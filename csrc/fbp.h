@@ -44,8 +44,8 @@ struct fbp_array {
 
 /* Rows y of integer class labels (cols = 1), all in 0 .. classes-1? Else *where is the first row that is not. */
 int fbp_check_labels(const struct fbp_array *y, int64_t classes, int64_t *where, int64_t *value);
-/* All elements finite? Else *where is the first row with one that is not. */
-int fbp_check_finite(const struct fbp_array *y, int64_t *where);
+/* All elements finite in `dtype`? Else *where is the first row with one that is not. */
+int fbp_check_finite(const struct fbp_array *y, int dtype, int64_t *where);
 
 /* ---- the graph ---------------------------------------------------------------------------------------------------- */
 

@@ -16,8 +16,9 @@ ISAS = runtime.isa_names()
 FMA_ISAS = tuple(isa for isa in ISAS if isa != "base")
 STREAM = 99  # of random numbers, used by nothing else
 
+needs_fma = pytest.mark.skipif(not FMA_ISAS, reason=f"this CPU has no FMA, only {ISAS}")
 two_fma_isas = pytest.mark.skipif(
-    len(FMA_ISAS) < 2, reason=f"one instruction set with FMA is needed to compare another with, this CPU has {ISAS}"
+    len(FMA_ISAS) < 2, reason=f"there are no two instruction sets with FMA to compare, this CPU has {ISAS}"
 )
 
 

@@ -10,7 +10,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from cases import DTYPES, FMA_ISAS, Array, around, assert_same_bits, numbers, two_fma_isas
+from cases import DTYPES, FMA_ISAS, Array, around, assert_same_bits, needs_fma, numbers, two_fma_isas
 from test_gemm_exact import EPILOGUES, FORMS
 
 import fastbp as fb
@@ -84,7 +84,7 @@ def chain(form: str, epilogue: str, data: tuple[Array, ...], start_given: bool) 
     return result
 
 
-@pytest.mark.skipif(not FMA_ISAS, reason="this CPU has no FMA")
+@needs_fma
 @pytest.mark.parametrize("epilogue", EPILOGUES)
 @forms
 @dtypes

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from cases import DTYPES, FMA_ISAS, ISAS, Array, assert_same_bits, integers, numbers, two_fma_isas
+from cases import DTYPES, FMA_ISAS, ISAS, Array, assert_same_bits, integers, needs_fma, numbers
 from test_against_reference import name_of, network
 
 import fastbp as fb
@@ -62,7 +62,7 @@ def trained(name: str, dtype: str, how: str, momentum: float) -> tuple[str, list
     return sha(net.params), losses
 
 
-@pytest.mark.skipif(not FMA_ISAS, reason="this CPU has no FMA")
+@needs_fma
 @pytest.mark.parametrize(
     "name, how, momentum",
     [
@@ -95,7 +95,7 @@ def test_threads_without_fma(dtype: str, monkeypatch: pytest.MonkeyPatch) -> Non
     assert all(result == results[0] for result in results)
 
 
-@two_fma_isas
+@needs_fma
 @dtypes
 @specs
 def test_by_hand(spec: tuple[int | str, ...], dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,20 +101,53 @@ int fbp_check_labels(const struct fbp_array *y, int64_t classes, int64_t *where,
     return FBP_OK;
 }
 
-int fbp_check_finite(const struct fbp_array *y, int64_t *where)
+/* All exponents below the one of infinity and NaN; without a branch in the loop, so that it is vectorized. */
+static int floats_finite(const float *v, int64_t n)
 {
+    uint32_t bad = 0;
+    for (int64_t j = 0; j < n; j++) {
+        uint32_t bits;
+        memcpy(&bits, &v[j], sizeof bits);
+        bad |= (bits & 0x7f800000u) == 0x7f800000u;
+    }
+    return !bad;
+}
+
+static int doubles_finite(const double *v, int64_t n)
+{
+    uint64_t bad = 0;
+    for (int64_t j = 0; j < n; j++) {
+        uint64_t bits;
+        memcpy(&bits, &v[j], sizeof bits);
+        bad |= (bits & 0x7ff0000000000000u) == 0x7ff0000000000000u;
+    }
+    return !bad;
+}
+
+int fbp_row_finite(const void *row, int dtype, size_t n)
+{
+    return dtype == FBP_F32 ? floats_finite(row, (int64_t)n) : doubles_finite(row, (int64_t)n);
+}
+
+int fbp_check_finite(const struct fbp_array *y, int dtype, int64_t *where)
+{
+    const size_t size = dtype == FBP_F32 ? sizeof(float) : sizeof(double);
+    const int in_place = fbp_array_in_place(y, dtype, size);
     struct fbp_array element = *y;
-    if (y->type > FBP_TYPE_F16) return FBP_OK;
     element.cols = 1;
+    if (y->type > FBP_TYPE_F16) return FBP_OK;
     for (int64_t i = 0; i < y->rows; i++) {
-        element.data = y->data + i * y->row_stride;
-        for (int64_t j = 0; j < y->cols; j++, element.data += y->col_stride) {
-            double v;
-            fbp_array_convert(&element, 0, FBP_F64, &v);
-            if (!isfinite(v)) {
-                *where = i;
-                return FBP_BAD_TARGET;
-            }
+        const char *row = y->data + i * y->row_stride;
+        int finite = !in_place || fbp_row_finite(row, dtype, (size_t)y->cols);
+        for (int64_t j = 0; !in_place && j < y->cols; j++) {
+            double v = 0;
+            element.data = row + j * y->col_stride;
+            fbp_array_convert(&element, 0, dtype, &v);
+            finite &= fbp_row_finite(&v, dtype, 1);
+        }
+        if (!finite) {
+            *where = i;
+            return FBP_BAD_TARGET;
         }
     }
     return FBP_OK;

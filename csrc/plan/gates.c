@@ -1,5 +1,6 @@
 /* gates.c: phase A. Rows r0 .. r1 of a batch go forward through all gates, and the error signal comes back down. Weights are
  * only read, and every element is one chain whatever the rows, so any split of the rows gives the same bits. */
+#include <math.h>
 #include <string.h>
 
 #include "../base/clock.h"
@@ -227,6 +228,9 @@ void fbp_pass_loss(const struct pass *p, size_t r0, size_t r1)
         .scale = 1.0 / (double)p->rows,
         .loss = p->ws->loss + r0,
         .grad = grad_at(p, g, r0), .ldg = (ptrdiff_t)out->ld});
+    for (size_t r = r0; r < r1; r++)                /* a target that is not finite shows in the loss, so only then look closer */
+        if (!p->labels && !isfinite(p->ws->loss[r]) && !fbp_row_finite(p->ws->target[r], plan->dtype, out->width))
+            atomic_store(p->bad, FBP_BAD_TARGET);
     deactivate(p, g, r0, r1);
 }
 

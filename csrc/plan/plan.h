@@ -92,7 +92,7 @@ struct pass {
     int64_t rows;                   /* of the whole batch: losses are divided by it */
     int keep;                       /* copy the inputs, for a later backward */
     int inputs_wanted;              /* also the gradients of the inputs */
-    atomic_int *bad;                /* set to a status when a label is out of range */
+    atomic_int *bad;                /* set to a status when a label is out of range or a target is not finite */
     atomic_int *stop;               /* set when the caller wants the step given up; NULL in short steps */
     fbp_poll *interrupted;          /* on the calling thread of long steps, else NULL */
     double polled;                  /* time of the last look */
@@ -124,6 +124,7 @@ int fbp_threads_for(double operations);
 /* arrays.c */
 int fbp_array_in_place(const struct fbp_array *a, int dtype, size_t size);
 void fbp_array_convert(const struct fbp_array *a, int64_t row, int dtype, void *to);
+int fbp_row_finite(const void *row, int dtype, size_t n);
 int64_t fbp_array_label(const struct fbp_array *a, int64_t row);
 
 static inline size_t fbp_min(size_t a, size_t b) { return a < b ? a : b; }

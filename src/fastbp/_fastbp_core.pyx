@@ -31,7 +31,7 @@ cdef extern from "fbp.h" nogil:
         Py_ssize_t row_stride, col_stride
         int type, swapped
     int fbp_check_labels(const fbp_array *y, int64_t classes, int64_t *where, int64_t *value)
-    int fbp_check_finite(const fbp_array *y, int64_t *where)
+    int fbp_check_finite(const fbp_array *y, int dtype, int64_t *where)
     ctypedef struct fbp_node "struct fbp_node":
         int gate
         int in_ "in"[2]
@@ -151,6 +151,7 @@ cdef class _Array:
     cdef bint held
     cdef fbp_array a
     cdef int ndim
+    cdef object value
 
     def __dealloc__(self):
         if self.held:
@@ -193,6 +194,7 @@ cdef _Array _read(object value, str name):
     except (ValueError, BufferError):
         raise TypeError(f"{name} must hold real numbers, got dtype {value.dtype}") from None
     array.held = True
+    array.value = value
     array.a.type = _element_type(array.view.format, array.view.itemsize, &array.a.swapped)
     if array.a.type < 0:
         raise TypeError(f"{name} must hold real numbers, got dtype {value.dtype}")
@@ -348,7 +350,7 @@ cdef class Plan:
         fbp_plan_set_hyper(self.plan, hyper)
 
     cdef _Array _targets(self, object y, str name, int64_t rows, bint *labels, bint check):
-        return _read_targets(y, name, rows, self.width, self.takes_labels, labels, check)
+        return _read_targets(y, name, rows, self.width, self.dtype, self.takes_labels, labels, check)
 
     def check(self, x, y, str x_name, str y_name):
         """Raises what training on (x, y) would raise; returns the number of rows."""
@@ -366,6 +368,8 @@ cdef class Plan:
                 status = fbp_train(self.plan, &x.a, &y.a, labels, run)
             if status == FBP_PAUSED:
                 PyErr_CheckSignals()
+        if status == FBP_BAD_LABEL or status == FBP_BAD_TARGET:
+            self._targets(y.value, "y", y.a.rows, &labels, True)    # says which
         if status != FBP_OK:
             raise _error(status, f"batches of {run.batch} rows")
         return run.loss_sum / <double>run.end if mean else run.loss
@@ -378,7 +382,8 @@ cdef class Plan:
         cdef _Array ya
         if xa.a.rows == 0:
             raise ValueError(f"x must have at least one row, got {xa.shape}")
-        ya = self._targets(y, "y", xa.a.rows, &labels, True)
+        # A bad target is found on the way, before anything but kept activations has changed; if there are any, look first.
+        ya = self._targets(y, "y", xa.a.rows, &labels, fbp_forward_rows(self.plan) > 0)
         run.order = NULL
         run.next = 0
         run.end = run.batch = xa.a.rows
@@ -516,7 +521,8 @@ cdef class Plan:
 
 # ---- targets and losses -----------------------------------------------------------------------------------------------------
 
-cdef _Array _read_targets(object y, str name, int64_t rows, int64_t width, bint takes_labels, bint *labels, bint check):
+cdef _Array _read_targets(object y, str name, int64_t rows, int64_t width, int dtype, bint takes_labels, bint *labels,
+                          bint check):
     """Targets for `rows` rows of `width` outputs: integer labels (rows,) where the loss takes them, else (rows, width)."""
     cdef _Array array = _read(y, name)
     cdef int64_t where = 0, value = 0
@@ -536,8 +542,9 @@ cdef _Array _read_targets(object y, str name, int64_t rows, int64_t width, bint 
     if not (array.ndim == 2 and array.a.cols == width or array.ndim == 1 and width == 1):
         raise ValueError(f"{name} must have shape ({'batch,) or (batch' if takes_labels or width == 1 else 'batch'}, {width}), "
                          f"got {array.shape}")
-    if check and fbp_check_finite(&array.a, &where) != FBP_OK:
-        raise ValueError(f"{name} must be finite, got NaN or infinity in row {where}")
+    if check and fbp_check_finite(&array.a, dtype, &where) != FBP_OK:
+        raise ValueError(f"{name} must be finite in {'float32' if dtype == FBP_F32 else 'float64'}, got {np.asarray(y)[where]} "
+                         f"in row {where}")
     return array
 
 
@@ -557,7 +564,7 @@ def loss_gradient(int loss, out, target):
     out = np.ascontiguousarray(out, np.float32 if out.dtype == np.float32 else np.float64)
     width = out.shape[1]
     dtype = FBP_F32 if out.dtype == np.float32 else FBP_F64
-    ya = _read_targets(target, "target", out.shape[0], width, LOSSES[loss] == "cross_entropy", &labels, True)
+    ya = _read_targets(target, "target", out.shape[0], width, dtype, LOSSES[loss] == "cross_entropy", &labels, True)
     dout = np.empty_like(out)
     PyObject_GetBuffer(out, &view, PyBUF_FULL_RO)
     PyObject_GetBuffer(dout, &dview, PyBUF_WRITABLE)
@@ -572,50 +579,5 @@ def loss_gradient(int loss, out, target):
     return value, dout
 
 
-# ---- names and run time -----------------------------------------------------------------------------------------------------
-
-cdef tuple _names(const char *(*name)(int) noexcept nogil):
-    found = []
-    while name(<int>len(found)) != NULL:
-        found.append(name(<int>len(found)).decode())
-    return tuple(found)
-
-
-ACTIVATIONS = _names(fbp_activation_name)
-LOSSES = _names(fbp_loss_name)
-OPTIMIZERS = _names(fbp_optimizer_name)
-
-
-def isa_names():
-    return _names(fbp_isa_name)
-
-
-def set_threads(int n):
-    fbp_set_threads(n)
-
-
-def get_threads():
-    return fbp_get_threads()
-
-
-def fma_peak(isa, str dtype, double seconds):
-    """Floating-point operations per second of one core in a loop of independent FMAs."""
-    cdef bytes name = isa.encode() if isa is not None else b""
-    cdef const char *chosen = <const char *>name if isa is not None else NULL
-    cdef int kind = FBP_F32 if dtype == "float32" else FBP_F64
-    cdef double rate
-    with nogil:
-        rate = fbp_fma_peak(chosen, kind, seconds)
-    if rate == 0:
-        raise _no_isa(isa)
-    return rate
-
-
-def permutation(uint64_t seed, uint32_t stream, uint32_t step, order):
-    """Fills order, an int64 vector, with the shuffled numbers 0 .. n-1."""
-    cdef _Array oa = _read_order(order, order.size)
-    with nogil:
-        fbp_permutation(seed, stream, step, oa.a.rows, <int64_t *>oa.a.data)
-
-
+include "_runtime.pxi"
 include "_window.pxi"

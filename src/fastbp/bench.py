@@ -75,8 +75,8 @@ class Result:
     >>> from fastbp.workloads import Workload
     >>> work = Workload("small", (1000, 1000), 1)
     >>> result = Result(work, 1, (0.0, 0.0), reference=[5e-4, 4e-4], fastbp=[1e-4, 2e-4], peak=[50e9])
-    >>> result.ratio, result.gflops, result.share
-    (4.0, 40.0, 0.8)
+    >>> print(f"{result.ratio:.1f} {result.gflops:.1f} {result.share:.2f}")
+    4.0 40.0 0.80
     """
 
     workload: Workload
@@ -89,17 +89,17 @@ class Result:
     @property
     def ratio(self) -> float:
         """How many times as long the reference takes, minimum to minimum."""
-        return round(min(self.reference) / min(self.fastbp), 6)
+        return min(self.reference) / min(self.fastbp)
 
     @property
     def gflops(self) -> float:
         """10^9 floating-point operations per second in fastbp's fastest round."""
-        return round(self.workload.operations / min(self.fastbp) * 1e-9, 6)
+        return self.workload.operations / min(self.fastbp) * 1e-9
 
     @property
     def share(self) -> float:
         """The same as a share of the best peak seen, times the number of threads."""
-        return round(self.gflops / (self.threads * max(self.peak) * 1e-9), 6)
+        return self.gflops / (self.threads * max(self.peak) * 1e-9)
 
     def row(self) -> str:
         """Return the line of the table."""
@@ -145,18 +145,11 @@ def steps_within(task: Problem, seconds: float) -> int:
     return max(1, round(seconds / each))
 
 
-def measure(workload: Workload, effort: Effort, *, dtype: str = "float32", threads: int = 1, pause: float = 0) -> Result:
+def measure(workload: Workload, effort: Effort, *, dtype: str, threads: int, pause: float = 0.0) -> Result:
     """Measure one workload, with the instructions and threads that are set.
 
-    Parameters
-    ----------
-    workload : Workload
-    effort : Effort
-    dtype : "float32" or "float64"
-    threads : int
-        The peak is that of so many cores.
-    pause : float
-        Seconds to wait after each block of the reference, for its BLAS threads to fall asleep.
+    The peak is that of `threads` cores. After each block of the reference come `pause` seconds, for its BLAS threads to
+    fall asleep.
 
     Raises
     ------
@@ -272,8 +265,7 @@ def run(
     out: Callable[[str], object] = print,
 ) -> list[Result]:
     """Measure the workloads, print the table line by line, and write the JSON file if one is named."""
-    effort = effort or Effort()
-    results = []
+    effort, results = effort or Effort(), []
     with settings(isa, threads), pinned(threads == 1) as core, limited_blas(threads) as blas:
         pause = PAUSE if blas is None or (blas.get("num_threads") or threads) > 1 else 0.0
         about = {
@@ -282,16 +274,18 @@ def run(
             "python": sys.version.split()[0],
             "platform": platform.platform(),
             "cpu": cpu_name(),
-            "cpus": os.cpu_count(),
+            "cpus": os.cpu_count() or 1,
+            "load_average": os.getloadavg()[0],
             "pinned_to": core,
             "isa": runtime.isa(),
             "threads": threads,
             "dtype": dtype,
             "blas": blas,
         }
-        place = "" if core is None else f", pinned to CPU {core}"
         out(f"one training step: forward, backward, update; cross-entropy, plain SGD, {dtype}; microseconds")
-        out(f"machine    {about['cpu']}, {plural(os.cpu_count() or 1, 'CPU')}, {platform.system()}{place}")
+        place = platform.system() + ("" if core is None else f", pinned to CPU {core}")
+        load = f"load average {about['load_average']:.1f} before"  # of other work, which disturbs the figures
+        out(f"machine    {about['cpu']}, {plural(os.cpu_count() or 1, 'CPU')}, {place}, {load}")
         out(f"fastbp     {fastbp.__version__}, {about['isa']}, {plural(threads, 'thread')}")
         out(f"reference  fastbp.reference on NumPy {np.__version__}, {blas_line(blas)}")
         out(f"peak       fused multiply-adds of {plural(threads, 'core')}, measured between the rounds")
@@ -301,6 +295,6 @@ def run(
             results.append(measure(workload, effort, dtype=dtype, threads=threads, pause=pause))
             out(results[-1].row())
     if json_file is not None:
-        text = json.dumps({**about, "workloads": [result.record() for result in results]}, indent=1)
-        json_file.write_text(text + "\n")
+        record = {**about, "workloads": [result.record() for result in results]}
+        json_file.write_text(json.dumps(record, indent=1) + "\n")
     return results

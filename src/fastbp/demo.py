@@ -127,10 +127,12 @@ def draw(path: Path, own: Run, other: Run) -> None:
         "svg.fonttype": "none",
     }
     with rc_context(style):
-        fig = figure(figsize=(7.2, 3.1), dpi=200, layout="constrained")
+        fig = figure(figsize=(7.2, 3.2), dpi=200, layout="constrained")
+        fig.get_layout_engine().set(w_pad=0.08, h_pad=0.06, wspace=0.04)
         left, right = fig.subplots(1, 2)
         epochs = np.arange(1, len(own.history) + 1)
-        every = slice(0, None, max(1, len(epochs) // 20))
+        step = max(1, len(epochs) // 20)
+        every = slice((len(epochs) - 1) % step, None, step)  # ends with the last epoch
         points = {"ls": "none", "marker": "o", "ms": 4.2, "mfc": "none", "mew": 0.9, "zorder": 3}
         for axes, name, color, label in (
             (left, "loss", BLUE, "training"),
@@ -142,15 +144,15 @@ def draw(path: Path, own: Run, other: Run) -> None:
             axes.plot(epochs, mine, color=color, lw=1.5, label=f"{label}, fastbp")
             axes.plot(epochs[every], theirs[every], color=color, label=f"{label}, NumPy reference", **points)
         left.set(yscale="log", ylabel="cross-entropy (nats per image)", title="Loss")
-        right.set(ylabel="test images classified right (%)", title=f"Accuracy: {own.accuracy:.1%} in the end")
+        right.set(ylabel="test images recognised (%)", title=f"Accuracy: {own.accuracy:.1%} at the end")
         for axes in (left, right):
             axes.set(xlabel="epoch", xlim=(0, len(epochs) + 1))
             axes.xaxis.get_major_locator().set_params(integer=True)
             axes.title.set(fontsize=9.5, fontweight="bold")
-            axes.legend(loc="upper right" if axes is left else "lower right", fontsize=8)
+            axes.legend(loc="center right" if axes is left else "lower right", fontsize=8)
         layers = "-".join(map(str, LAYERS))
-        times = f"{own.epoch_seconds * 1e3:.2f} ms per epoch with fastbp, {other.epoch_seconds * 1e3:.2f} ms with NumPy"
-        fig.suptitle(f"Handwritten digits, {layers} perceptron: {times}", fontsize=10)
+        times = f"{own.epoch_seconds * 1e3:.2f} ms per epoch (fastbp), {other.epoch_seconds * 1e3:.2f} ms (NumPy)"
+        fig.suptitle(f"Handwritten digits, {layers}: {times}", fontsize=10)
         fig.savefig(path)
 
 

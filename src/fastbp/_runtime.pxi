@@ -1,0 +1,44 @@
+# Names in the tables, threads, instruction sets, the FMA peak, permutations.
+
+cdef tuple _names(const char *(*name)(int) noexcept nogil):
+    found = []
+    while name(<int>len(found)) != NULL:
+        found.append(name(<int>len(found)).decode())
+    return tuple(found)
+
+
+ACTIVATIONS = _names(fbp_activation_name)
+LOSSES = _names(fbp_loss_name)
+OPTIMIZERS = _names(fbp_optimizer_name)
+
+
+def isa_names():
+    return _names(fbp_isa_name)
+
+
+def set_threads(int n):
+    fbp_set_threads(n)
+
+
+def get_threads():
+    return fbp_get_threads()
+
+
+def fma_peak(isa, str dtype, double seconds):
+    """Floating-point operations per second of one core in a loop of independent FMAs."""
+    cdef bytes name = isa.encode() if isa is not None else b""
+    cdef const char *chosen = <const char *>name if isa is not None else NULL
+    cdef int kind = FBP_F32 if dtype == "float32" else FBP_F64
+    cdef double rate
+    with nogil:
+        rate = fbp_fma_peak(chosen, kind, seconds)
+    if rate == 0:
+        raise _no_isa(isa)
+    return rate
+
+
+def permutation(uint64_t seed, uint32_t stream, uint32_t step, order):
+    """Fills order, an int64 vector, with the shuffled numbers 0 .. n-1."""
+    cdef _Array oa = _read_order(order, order.size)
+    with nogil:
+        fbp_permutation(seed, stream, step, oa.a.rows, <int64_t *>oa.a.data)

@@ -1,0 +1,184 @@
+"""Ctrl-C comes through soon, and leaves the network at the end of a whole step."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+BEST = 0.2  # seconds from the signal to the exception, for the best of three
+EVERY = 2.0  # for each of them, on a machine with other things to do
+MOMENTS = (0.02, 0.11, 0.23)
+
+COMMON = """
+import json, os, signal, sys, threading, time
+import numpy as np
+import fastbp as fb
+
+fb.set_num_threads(int(sys.argv[1]))
+delay = float(sys.argv[2])
+BATCH = 100
+X = np.cos(np.arange(6400000, dtype=np.float32)).reshape(-1, 64)
+y = np.arange(len(X)) % 10
+
+def network():
+    layers = [fb.Input(64), fb.Dense(128, "relu"), fb.Dense(64, "tanh"), fb.Dense(10)]
+    return fb.Sequential(layers, "cross_entropy", fb.SGD(0.05, momentum=0.9), seed=0)
+
+def interrupted(call, delay=delay):
+    '''Seconds from the signal to the exception; the call must not end by itself.'''
+    sent = []
+    def interrupt():
+        time.sleep(delay)
+        sent.append(time.perf_counter())
+        os.kill(os.getpid(), signal.SIGINT)
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        call()
+    except KeyboardInterrupt:
+        came = time.perf_counter()
+        thread.join()
+        return came - sent[0]
+    raise AssertionError("it was over before the signal")
+
+net, twin = network(), network()
+"""
+
+FIT = """
+rows = int(sys.argv[3])
+X, y = X[:rows], y[:rows]
+latency = interrupted(lambda: net.fit(X, y, 10**9, batch_size=BATCH, shuffle=False))
+steps = 0
+while net.params.tobytes() != twin.params.tobytes():
+    assert steps < 200000, "the weights are not those after any whole step"
+    start = steps * BATCH % len(X)
+    twin.train_step(X[start : start + BATCH], y[start : start + BATCH])
+    steps += 1
+for each in (net, twin):  # momentum belongs to the same step, too
+    each.fit(X[:1000], y[:1000], 2, batch_size=BATCH, shuffle=False)
+assert net.params.tobytes() == twin.params.tobytes()
+print(json.dumps({"latency": latency, "steps": steps}))
+"""
+
+PREDICT = """
+many = np.broadcast_to(X[:1], (20_000_000, 64))
+out = np.zeros((len(many), 10), np.float32)
+latency = interrupted(lambda: net.predict(many, out=out))
+expected = twin.predict(X[:1])[0]
+rows = np.count_nonzero((out[::1000] == expected).all(axis=1))
+assert net.params.tobytes() == twin.params.tobytes()
+net.fit(X[:1000], y[:1000], batch_size=BATCH)
+twin.fit(X[:1000], y[:1000], batch_size=BATCH)
+assert net.params.tobytes() == twin.params.tobytes()
+print(json.dumps({"latency": latency, "steps": int(rows)}))
+"""
+
+HANDLER = """
+class Alarm(Exception):
+    pass
+
+def handler(number, frame):
+    raise Alarm
+
+signal.signal(signal.SIGALRM, handler)
+signal.setitimer(signal.ITIMER_REAL, delay)
+begin = time.perf_counter()
+try:
+    net.fit(X, y, 10**9, batch_size=BATCH)
+except Alarm:
+    latency = time.perf_counter() - begin - delay
+print(json.dumps({"latency": latency, "steps": 1}))
+"""
+
+AGAIN = """
+total = 0.0
+for k in range(5):
+    total = max(total, interrupted(lambda: net.fit(X, y, 10**9, batch_size=BATCH), 0.02))
+print(json.dumps({"latency": total, "steps": int(np.isfinite(net.params).all())}))
+"""
+
+
+def run(code: str, *arguments: object) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-c", COMMON + code, *map(str, arguments)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def check(results: list[dict[str, Any]]) -> None:
+    latencies = [result["latency"] for result in results]
+    assert min(latencies) < BEST, latencies
+    assert max(latencies) < EVERY, latencies
+    assert max(result["steps"] for result in results) > 0, "nothing had begun: nothing was tested"
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("rows", [1000, 100000], ids=["many_epochs", "one_long_epoch"])
+def test_fit(rows: int, threads: int) -> None:
+    check([run(FIT, threads, delay, rows) for delay in MOMENTS])
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_predict(threads: int) -> None:
+    check([run(PREDICT, threads, delay) for delay in MOMENTS])
+
+
+def test_any_handler_may_raise() -> None:
+    check([run(HANDLER, 2, delay) for delay in MOMENTS])
+
+
+def test_again_and_again() -> None:
+    check([run(AGAIN, 2, 0) for _ in range(3)])
+
+
+# A step of seconds: 2,000 rows through 2048 x 2048 weights, on one thread.
+LONG_STEP = """
+net = fb.Sequential(
+    [fb.Input(64), *(fb.Dense(2048, "relu") for _ in range(4)), fb.Dense(10)], "cross_entropy", fb.SGD(0.05, momentum=0.9), seed=0
+)
+before = net.params.tobytes()
+big = np.resize(X, (6000, 64))
+latency = interrupted(lambda: [net.train_step(big, y[:6000]) for _ in range(100)])
+print(json.dumps({"latency": latency, "steps": int(np.isfinite(net.params).all())}))
+"""
+
+GOES_ON = """
+count = []
+signal.signal(signal.SIGINT, lambda number, frame: count.append(number))
+def interrupt():
+    for _ in range(20):
+        time.sleep(0.005)
+        os.kill(os.getpid(), signal.SIGINT)
+thread = threading.Thread(target=interrupt)
+thread.start()
+result = net.fit(X, y, 2, batch_size=BATCH)
+many = np.broadcast_to(X[:1], (1_000_000, 64))
+out = net.predict(many)
+thread.join()
+expected = twin.fit(X, y, 2, batch_size=BATCH)
+assert result.loss == expected.loss
+assert net.params.tobytes() == twin.params.tobytes()
+assert (out == twin.predict(X[:1])).all()
+print(json.dumps({"latency": 0.0, "steps": len(count)}))
+"""
+
+
+def test_a_long_step() -> None:
+    check([run(LONG_STEP, 2, delay) for delay in (0.3, 0.7, 1.1)])
+
+
+def test_a_handler_that_does_not_raise() -> None:
+    """The call goes on as if nothing had happened."""
+    assert run(GOES_ON, 2, 0)["steps"] > 1
