@@ -22,8 +22,9 @@ import fastbp as fb
 fb.set_num_threads(int(sys.argv[1]))
 delay = float(sys.argv[2])
 BATCH = 100
-X = np.cos(np.arange(6400000, dtype=np.float32)).reshape(-1, 64)
-y = np.arange(len(X)) % 10
+# Six million rows, an epoch of seconds, in 24 MB: each begins one number after the one before.
+X = np.lib.stride_tricks.sliding_window_view(np.cos(np.arange(6_000_063, dtype=np.float32)), 64)
+y = np.resize(np.arange(10, dtype=np.int8), len(X))
 
 def network():
     layers = [fb.Input(64), fb.Dense(128, "relu"), fb.Dense(64, "tanh"), fb.Dense(10)]
@@ -89,7 +90,7 @@ signal.signal(signal.SIGALRM, handler)
 signal.setitimer(signal.ITIMER_REAL, delay)
 begin = time.perf_counter()
 try:
-    net.fit(X, y, 10**9, batch_size=BATCH)
+    net.fit(X, y, 10**9, batch_size=BATCH, shuffle=False)
 except Alarm:
     latency = time.perf_counter() - begin - delay
 print(json.dumps({"latency": latency, "steps": 1}))
@@ -98,7 +99,7 @@ print(json.dumps({"latency": latency, "steps": 1}))
 AGAIN = """
 total = 0.0
 for k in range(5):
-    total = max(total, interrupted(lambda: net.fit(X, y, 10**9, batch_size=BATCH), 0.02))
+    total = max(total, interrupted(lambda: net.fit(X[:10000], y[:10000], 10**9, batch_size=BATCH), 0.02))
 print(json.dumps({"latency": total, "steps": int(np.isfinite(net.params).all())}))
 """
 
@@ -125,7 +126,7 @@ def check(results: list[dict[str, Any]]) -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("rows", [1000, 100000], ids=["many_epochs", "one_long_epoch"])
+@pytest.mark.parametrize("rows", [1000, 6_000_000], ids=["many_epochs", "one_long_epoch"])
 def test_fit(rows: int, threads: int) -> None:
     check([run(FIT, threads, delay, rows) for delay in MOMENTS])
 
@@ -149,8 +150,7 @@ net = fb.Sequential(
     [fb.Input(64), *(fb.Dense(2048, "relu") for _ in range(4)), fb.Dense(10)], "cross_entropy", fb.SGD(0.05, momentum=0.9), seed=0
 )
 before = net.params.tobytes()
-big = np.resize(X, (6000, 64))
-latency = interrupted(lambda: [net.train_step(big, y[:6000]) for _ in range(100)])
+latency = interrupted(lambda: [net.train_step(X[:6000], y[:6000]) for _ in range(100)])
 print(json.dumps({"latency": latency, "steps": int(np.isfinite(net.params).all())}))
 """
 
@@ -163,11 +163,11 @@ def interrupt():
         os.kill(os.getpid(), signal.SIGINT)
 thread = threading.Thread(target=interrupt)
 thread.start()
-result = net.fit(X, y, 2, batch_size=BATCH)
+result = net.fit(X[:100000], y[:100000], 2, batch_size=BATCH)
 many = np.broadcast_to(X[:1], (1_000_000, 64))
 out = net.predict(many)
 thread.join()
-expected = twin.fit(X, y, 2, batch_size=BATCH)
+expected = twin.fit(X[:100000], y[:100000], 2, batch_size=BATCH)
 assert result.loss == expected.loss
 assert net.params.tobytes() == twin.params.tobytes()
 assert (out == twin.predict(X[:1])).all()

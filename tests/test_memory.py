@@ -189,7 +189,8 @@ def test_networks_leave_nothing(units: int) -> None:
 
     def live() -> None:
         net = network(units)
-        net.train_step(X[:50], LABELS[:50])
+        for rows in (5, 50, 500):
+            net.train_step(X[:rows], LABELS[:rows])
         net.predict(X[:50])
         net.layers[1].weight[0, 0] = 1.0  # type: ignore[union-attr]
 
