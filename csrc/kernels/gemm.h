@@ -14,6 +14,8 @@
 #define UNROLL _Pragma("GCC unroll 16")          /* arrays of vectors become registers only when every loop is unrolled */
 #define OPAQUE(p) __asm__("" : "+r"(p))         /* one pointer with small displacements, not one register per row */
 
+#define PREFETCH_FROM 96                        /* products shorter than this gain nothing from asking for C early */
+
 struct tile {
     const real *const *a;       /* row pointers: rows of the tile (gemm_rows) or of the reduction (gemm_cols) */
     ptrdiff_t a0;
@@ -125,6 +127,9 @@ INLINE void tile_cols(const int mr, const int nv, const struct tile *t)
     const ptrdiff_t ldb = t->ldb, a0 = t->a0;
     const size_t k = t->k;
     tile_start(mr, nv, t, acc);
+    if (t->epilogue >= FBP_ADD && k >= PREFETCH_FROM)               /* C is read at the end, and may lie in memory */
+        UNROLL for (int i = 0; i < mr; i++)
+            UNROLL for (int j = 0; j < nv; j++) __builtin_prefetch(t->c + i * t->ldc + j * VL, 1);
     for (size_t p = 0; p < k; p++, b += ldb) {
         const real *row = a[p] + a0, *at[MR];
         OPAQUE(row);

@@ -5,6 +5,8 @@
 #include "plan.h"
 
 #define UNIT_ROWS 96                /* rows of W in a unit: a multiple of every tile height and register length */
+#define BLOCK_UNITS 2               /* units pass over blocks of W of so many units in height and panels in width, for which the */
+#define BLOCK_PANELS 8              /* columns of X and dZ lie in L2 together (256 batch rows of float32: 448 KiB) */
 #define MAX_PANEL_BYTES 128         /* nr reals */
 
 static void *at(const struct fbp_plan *plan, void *base, size_t reals) { return (char *)base + reals * plan->kernels->size; }
@@ -27,14 +29,16 @@ int fbp_weights_units(struct fbp_plan *plan)
     for (int g = 0; g < plan->gates; g++) {
         const struct gate *gate = &plan->gate[g];
         if (gate->kind != FBP_GATE_DENSE) continue;
-        for (size_t j = 0; j < gate->width; j += nr)
-            for (size_t i = 0; i < gate->inputs; i += UNIT_ROWS, u++) {
-                const size_t i1 = fbp_min(i + UNIT_ROWS, gate->inputs);
-                *u = (struct unit){.gate = g, .i0 = i, .i1 = i1, .j0 = j, .j1 = fbp_min(j + nr, gate->width),
-                                   .bias = i1 == gate->inputs, .before = before};
-                u->cost = (double)(u->i1 - u->i0 + (size_t)u->bias) * (double)(u->j1 - u->j0);
-                before += u->cost;
-            }
+        for (size_t jb = 0; jb < gate->width; jb += BLOCK_PANELS * nr)
+            for (size_t ib = 0; ib < gate->inputs; ib += BLOCK_UNITS * UNIT_ROWS)
+                for (size_t j = jb; j < fbp_min(jb + BLOCK_PANELS * nr, gate->width); j += nr)
+                    for (size_t i = ib; i < fbp_min(ib + BLOCK_UNITS * UNIT_ROWS, gate->inputs); i += UNIT_ROWS, u++) {
+                        const size_t i1 = fbp_min(i + UNIT_ROWS, gate->inputs);
+                        *u = (struct unit){.gate = g, .i0 = i, .i1 = i1, .j0 = j, .j1 = fbp_min(j + nr, gate->width),
+                                           .bias = i1 == gate->inputs, .before = before};
+                        u->cost = (double)(u->i1 - u->i0 + (size_t)u->bias) * (double)(u->j1 - u->j0);
+                        before += u->cost;
+                    }
     }
     plan->units = (int)(u - plan->unit);
     return FBP_OK;
