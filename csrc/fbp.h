@@ -87,8 +87,8 @@ int64_t fbp_plan_bytes(const fbp_plan *plan);                   /* memory held *
 void *fbp_plan_params(fbp_plan *plan);
 void *fbp_plan_grads(fbp_plan *plan);
 void *fbp_plan_slot(fbp_plan *plan, int slot);                  /* NULL where the optimizer has no such slot */
-/* The caller hands out (+1) or takes back (-1) a view of params that may be written: packed copies of weights are made
- * anew before the next use for as long as one is out. */
+/* The caller hands out (+1) or takes back (-1) a view of params that may be read and written. While one is out, params is up to
+ * date after every call, and packed copies of weights are made anew before every use; (+1) may wait for a call that runs. */
 void fbp_plan_export(fbp_plan *plan, int count);
 /* Hyper-parameters of the optimizer, in the order of its row in the table. */
 void fbp_plan_set_hyper(fbp_plan *plan, const double hyper[FBP_HYPER]);

@@ -32,7 +32,7 @@ int fbp_window_gemm(const char *isa, int dtype, int form, int packed, size_t m, 
                              .c = c, .ldc = (ptrdiff_t)n, .epilogue = epilogue, .alpha = alpha, .o = o, .ldo = (ptrdiff_t)n};
         g.a = form == 2 ? rows_of(&arena, a, k, m, size) : rows_of(&arena, a, m, k, size);
         if (start) g.start = copy_of(&arena, start, m, n, size);
-        const void *operand = copy_of(&arena, b, n, k, size);
+        void *operand = copy_of(&arena, b, n, k, size);
         g.b = operand;
         if (packed || form == 1) {
             void *panel = fbp_arena_cut(&arena, panels * nr, k, size);
@@ -40,7 +40,7 @@ int fbp_window_gemm(const char *isa, int dtype, int form, int packed, size_t m, 
             g.ldb = (ptrdiff_t)nr;
             g.panel = (ptrdiff_t)(nr * k);
             if (measured && form == 1) kernels->pack_transposed(operand, (ptrdiff_t)k, n, 0, n, 0, k, k, panel);
-            if (measured && form != 1) kernels->pack(operand, (ptrdiff_t)n, k, 0, k, 0, n, n, panel);
+            if (measured && form != 1) kernels->pack(operand, (ptrdiff_t)n, k, n, panel);
         }
         if (measured) {
             const fbp_float_mode mode = fbp_float_enter();

@@ -67,9 +67,11 @@ static int train(const char *isa, int dtype, int loss)
         do status = fbp_train(plan, &xs, loss ? &labels : &ys, loss, &run);
         while (status == FBP_PAUSED);
     }
+    fbp_plan_export(plan, 1);
     if (status == FBP_OK)
         printf("%s %s %s %016" PRIx64 " %.17g\n", isa, dtype == FBP_F32 ? "float32" : "float64", fbp_loss_name(loss),
                hash(fbp_plan_params(plan), (size_t)fbp_plan_parameters(plan) * size), run.loss);
+    fbp_plan_export(plan, -1);
     fbp_plan_destroy(plan);
     return status;
 }

@@ -39,6 +39,7 @@ const struct fbp_kernels KERNELS_TABLE = {
     .gemm_cols = gemm_cols,
     .col_sums = col_sums,
     .pack = pack,
+    .unpack = unpack,
     .pack_transposed = pack_transposed,
     .add_rows = add_rows,
     .act = ACTIVATIONS,

@@ -46,11 +46,10 @@ struct fbp_gemm {
     fbp_tile_fn *after;         /* NULL, or applied to every tile after it is stored */
 };
 
-/* An optimizer's pass over a block of weights (rows x cols, stride ld, the same for the slots): reads the gradient,
- * updates weights and slots. */
+/* An optimizer's pass over a block of weights (rows x cols): reads the gradient, updates weights and slots. */
 struct fbp_update {
     size_t rows, cols;
-    ptrdiff_t ld, ldg;
+    ptrdiff_t ld, ld_slot, ldg; /* strides of weights, slots, gradient */
     void *w;
     void *slot[FBP_MAX_SLOTS];
     const void *g;
@@ -105,9 +104,10 @@ struct fbp_kernels {
     void (*gemm_cols)(const struct fbp_gemm *);
     /* start + sums over the rows of B (k x n, row-major, stride ldb), in order: the gradient of the bias. */
     void (*col_sums)(const void *b, ptrdiff_t ldb, size_t k, size_t n, void *out);
-    /* Panels of W (rows x cols): rows i0..i1 and columns j0..j1 into wp (rows per panel as in W), see struct fbp_gemm. */
-    void (*pack)(const void *w, ptrdiff_t ldw, size_t rows, size_t i0, size_t i1, size_t j0, size_t j1, size_t cols, void *wp);
-    /* The same block into the panels of W transposed (cols x rows). i0 is a multiple of lanes. */
+    /* W (rows x cols, stride ldw) into its panels wp, see struct fbp_gemm, and back. */
+    void (*pack)(void *w, ptrdiff_t ldw, size_t rows, size_t cols, void *wp);
+    void (*unpack)(void *w, ptrdiff_t ldw, size_t rows, size_t cols, void *wp);
+    /* Rows i0..i1 and columns j0..j1 of W into the panels of W transposed (cols x rows). i0 is a multiple of lanes. */
     void (*pack_transposed)(const void *w, ptrdiff_t ldw, size_t rows, size_t i0, size_t i1, size_t j0, size_t j1, size_t cols,
                             void *wt);
     /* c (m x n) = c + x */

@@ -27,7 +27,7 @@ static void momentum_update(const struct fbp_update *u)
     const vec minus_lr = vset1((real)u->hyper[0]), momentum = vset1((real)u->hyper[1]);
     for (size_t i = 0; i < u->rows; i++) {
         real *w = (real *)u->w + (ptrdiff_t)i * u->ld;
-        real *v = (real *)u->slot[0] + (ptrdiff_t)i * u->ld;
+        real *v = (real *)u->slot[0] + (ptrdiff_t)i * u->ld_slot;
         const real *g = (const real *)u->g + (ptrdiff_t)i * u->ldg;
         for (size_t j = 0; j < u->cols; j += VL) {
             const vtail t = vtail_of(u->cols - j < (size_t)VL ? u->cols - j : (size_t)VL);

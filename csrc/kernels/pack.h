@@ -5,15 +5,20 @@
 
 #include "gemm.h"
 
-static void pack(const void *w, ptrdiff_t ldw, size_t rows, size_t i0, size_t i1, size_t j0, size_t j1, size_t cols, void *wp)
+INLINE void pack_columns(real *w, ptrdiff_t ldw, size_t rows, size_t cols, real *wp, const int back)
 {
-    for (size_t j = j0; j < j1; j += VL) {
+    for (size_t j = 0; j < cols; j += VL) {
         const vtail tail = vtail_of(cols - j < (size_t)VL ? cols - j : (size_t)VL);
-        const real *from = (const real *)w + j;
-        real *to = (real *)wp + (j / NR) * rows * NR + j % NR;
-        for (size_t i = i0; i < i1; i++) vstore(to + i * NR, vload_tail(from + (ptrdiff_t)i * ldw, tail));
+        real *row = w + j, *packed = wp + (j / NR) * rows * NR + j % NR;
+        for (size_t i = 0; i < rows; i++, row += ldw, packed += NR) {
+            if (back) vstore_tail(row, vload(packed), tail);
+            else vstore(packed, vload_tail(row, tail));
+        }
     }
 }
+
+static void pack(void *w, ptrdiff_t ldw, size_t rows, size_t cols, void *wp) { pack_columns(w, ldw, rows, cols, wp, 0); }
+static void unpack(void *w, ptrdiff_t ldw, size_t rows, size_t cols, void *wp) { pack_columns(w, ldw, rows, cols, wp, 1); }
 
 /* r (VL x VL) becomes its transpose: log2(VL) rounds of interleaving register i with register i + VL/2. */
 INLINE void transpose(vec r[])

@@ -180,8 +180,13 @@ int64_t fbp_plan_bytes(const fbp_plan *plan)
 
 void fbp_plan_export(fbp_plan *plan, int count)
 {
+    if (count > 0) {
+        fbp_lock_write(&plan->lock);
+        fbp_weights_publish(plan);
+    }
     atomic_fetch_add(&plan->exports, count);
     atomic_store(&plan->touched, 1);
+    if (count > 0) fbp_lock_release(&plan->lock);
 }
 
 const char *fbp_activation_name(int i)

@@ -28,7 +28,7 @@ struct gate {
     /* dense only */
     size_t inputs;                  /* I */
     size_t w;                       /* W (I + 1, U) starts there in params */
-    char *wp;                       /* panels of W (I, U); NULL where W itself serves */
+    char *wp;                       /* panels of the weights (I, U), which training updates; NULL where params itself serves */
     char *wt;                       /* panels of W transposed (U, I) */
     int wt_fresh;
 };
@@ -75,6 +75,7 @@ struct fbp_plan {
     struct fbp_lock lock;           /* readers: predict; writer: all else */
     atomic_int exports;             /* writable views of params that are out */
     atomic_int touched;             /* one was out since the packed weights were made, or a fork came between */
+    int behind;                     /* training has updated packed weights that params does not show yet */
     struct workspace *training;
     int64_t forward_rows;           /* rows whose activations `training` holds, -1 for none */
     struct workspace *free;         /* for predictions; guarded by lock.mutex */
@@ -113,6 +114,7 @@ enum phase_b {
 };
 void fbp_weights_phase(struct fbp_plan *plan, const struct workspace *ws, size_t rows, enum phase_b what, int thread, int threads);
 void fbp_weights_refresh(struct fbp_plan *plan, int inputs_wanted);
+void fbp_weights_publish(struct fbp_plan *plan);
 int fbp_weights_units(struct fbp_plan *plan);
 
 /* workspace.c */

@@ -72,6 +72,12 @@ static void training_job(void *context, struct fbp_team *team, int thread)
     }
 }
 
+/* A view of params that is out shows what the call has done; without one, params may stay behind until somebody looks. */
+static void publish_to_views(struct fbp_plan *plan)
+{
+    if (atomic_load(&plan->exports) > 0) fbp_weights_publish(plan);
+}
+
 int fbp_train(fbp_plan *plan, const struct fbp_array *x, const struct fbp_array *y, int labels, struct fbp_run *run)
 {
     if (plan->loss < 0 || plan->optimizer < 0) return FBP_BAD_GRAPH;
@@ -91,7 +97,9 @@ int fbp_train(fbp_plan *plan, const struct fbp_array *x, const struct fbp_array 
             t.pass.interrupted = run->interrupted;
             t.pass.polled = t.start;
         }
+        plan->behind = 1;
         fbp_pool_run(fbp_threads_for(plan->operations * (double)rows), training_job, &t);
+        publish_to_views(plan);
         status = atomic_load(&t.bad) ? atomic_load(&t.bad) : run->next < run->end ? FBP_PAUSED : FBP_OK;
     }
     fbp_lock_release(&plan->lock);
@@ -176,7 +184,9 @@ int fbp_update(fbp_plan *plan)
     if (plan->optimizer < 0) return FBP_BAD_GRAPH;
     fbp_lock_write(&plan->lock);
     fbp_weights_refresh(plan, 0);
+    plan->behind = 1;
     fbp_pool_run(fbp_threads_for(8.0 * (double)plan->parameters), update_job, plan);
+    publish_to_views(plan);
     fbp_lock_release(&plan->lock);
     return FBP_OK;
 }

@@ -5,8 +5,6 @@
 #include "plan.h"
 
 #define UNIT_ROWS 96                /* rows of W in a unit: a multiple of every tile height and register length */
-#define BLOCK_UNITS 2               /* units pass over blocks of W of so many units in height and panels in width, for which the */
-#define BLOCK_PANELS 8              /* columns of X and dZ lie in L2 together (256 batch rows of float32: 448 KiB) */
 #define MAX_PANEL_BYTES 128         /* nr reals */
 
 static void *at(const struct fbp_plan *plan, void *base, size_t reals) { return (char *)base + reals * plan->kernels->size; }
@@ -29,43 +27,71 @@ int fbp_weights_units(struct fbp_plan *plan)
     for (int g = 0; g < plan->gates; g++) {
         const struct gate *gate = &plan->gate[g];
         if (gate->kind != FBP_GATE_DENSE) continue;
-        for (size_t jb = 0; jb < gate->width; jb += BLOCK_PANELS * nr)
-            for (size_t ib = 0; ib < gate->inputs; ib += BLOCK_UNITS * UNIT_ROWS)
-                for (size_t j = jb; j < fbp_min(jb + BLOCK_PANELS * nr, gate->width); j += nr)
-                    for (size_t i = ib; i < fbp_min(ib + BLOCK_UNITS * UNIT_ROWS, gate->inputs); i += UNIT_ROWS, u++) {
-                        const size_t i1 = fbp_min(i + UNIT_ROWS, gate->inputs);
-                        *u = (struct unit){.gate = g, .i0 = i, .i1 = i1, .j0 = j, .j1 = fbp_min(j + nr, gate->width),
-                                           .bias = i1 == gate->inputs, .before = before};
-                        u->cost = (double)(u->i1 - u->i0 + (size_t)u->bias) * (double)(u->j1 - u->j0);
-                        before += u->cost;
-                    }
+        for (size_t j = 0; j < gate->width; j += nr)
+            for (size_t i = 0; i < gate->inputs; i += UNIT_ROWS, u++) {
+                const size_t i1 = fbp_min(i + UNIT_ROWS, gate->inputs);
+                *u = (struct unit){.gate = g, .i0 = i, .i1 = i1, .j0 = j, .j1 = fbp_min(j + nr, gate->width),
+                                   .bias = i1 == gate->inputs, .before = before};
+                u->cost = (double)(u->i1 - u->i0 + (size_t)u->bias) * (double)(u->j1 - u->j0);
+                before += u->cost;
+            }
     }
     plan->units = (int)(u - plan->unit);
     return FBP_OK;
 }
 
-static void refresh_block(const struct fbp_plan *plan, struct gate *gate, size_t i0, size_t i1, size_t j0, size_t j1, int transposed)
+/* Rows i, columns j of one panel on of a gate's weights where they are kept: in wp, or in params row by row. */
+static void *weights_at(const struct fbp_plan *plan, const struct gate *gate, size_t i, size_t j, ptrdiff_t *ld)
 {
-    const struct fbp_kernels *k = plan->kernels;
-    const void *w = at(plan, plan->params, gate->w);
-    const ptrdiff_t ldw = (ptrdiff_t)gate->width;
-    if (gate->wp) k->pack(w, ldw, gate->inputs, i0, i1, j0, j1, gate->width, gate->wp);
-    if (transposed) k->pack_transposed(w, ldw, gate->inputs, i0, i1, j0, j1, gate->width, gate->wt);
+    const size_t nr = plan->kernels->nr;
+    *ld = (ptrdiff_t)(gate->wp ? nr : gate->width);
+    return gate->wp ? at(plan, gate->wp, (j / nr * gate->inputs + i) * nr) : at(plan, plan->params, gate->w + i * gate->width + j);
 }
 
-/* Makes the packed copies agree with params, where they may not. */
+/* The same block into wt. */
+static void transpose_block(const struct fbp_plan *plan, const struct gate *gate, size_t i0, size_t i1, size_t j0, size_t j1)
+{
+    ptrdiff_t ld;
+    const char *block = weights_at(plan, gate, 0, j0, &ld);
+    plan->kernels->pack_transposed(block - j0 * plan->kernels->size, ld, gate->inputs, i0, i1, j0, j1, gate->width, gate->wt);
+}
+
+/* Copies between params and wp of all gates that have one. */
+static void exchange(const struct fbp_plan *plan, int into_params)
+{
+    const struct fbp_kernels *k = plan->kernels;
+    for (int g = 0; g < plan->gates; g++) {
+        const struct gate *gate = &plan->gate[g];
+        if (gate->wp == NULL) continue;
+        (into_params ? k->unpack : k->pack)(at(plan, plan->params, gate->w), (ptrdiff_t)gate->width, gate->inputs, gate->width,
+                                            gate->wp);
+    }
+}
+
+/* Makes params agree with the packed weights that training has updated. */
+void fbp_weights_publish(struct fbp_plan *plan)
+{
+    if (plan->behind) exchange(plan, 1);
+    plan->behind = 0;
+}
+
+/* Makes the packed copies agree with params, where a user may have written to them. */
 void fbp_weights_refresh(struct fbp_plan *plan, int inputs_wanted)
 {
+    const size_t nr = plan->kernels->nr;
     const int stale = atomic_exchange(&plan->touched, atomic_load(&plan->exports) > 0);
+    if (stale) {
+        fbp_weights_publish(plan);                  /* nothing, unless this process was forked in the middle of a step */
+        exchange(plan, 0);
+    }
     for (int g = 0; g < plan->gates; g++) {
         struct gate *gate = &plan->gate[g];
         if (gate->kind != FBP_GATE_DENSE) continue;
-        const int wanted = inputs_wanted || plan->gate[gate->in[0]].wanted;
         if (stale) gate->wt_fresh = 0;
-        const int transposed = wanted && !gate->wt_fresh;
-        if (!transposed && !(stale && gate->wp)) continue;
-        refresh_block(plan, gate, 0, gate->inputs, 0, gate->width, transposed);
-        if (transposed) gate->wt_fresh = 1;
+        if (gate->wt_fresh || !(inputs_wanted || plan->gate[gate->in[0]].wanted)) continue;
+        for (size_t j = 0; j < gate->width; j += nr)
+            transpose_block(plan, gate, 0, gate->inputs, j, fbp_min(j + nr, gate->width));
+        gate->wt_fresh = 1;
     }
 }
 
@@ -91,35 +117,41 @@ static void unit_product(const struct fbp_plan *plan, const struct workspace *ws
     }
 }
 
+/* The optimizer on rows of weights: at w with stride ld, their gradient at g with stride ldg, their slots from `flat` on. */
+static void update_rows(const struct fbp_plan *plan, size_t rows, size_t cols, void *w, ptrdiff_t ld, size_t flat, ptrdiff_t ld_slot,
+                        const void *g, ptrdiff_t ldg)
+{
+    const struct fbp_optimizer_kernels *optimizer = &plan->kernels->optimizer[plan->optimizer];
+    struct fbp_update update = {.rows = rows, .cols = cols, .w = w, .ld = ld, .ld_slot = ld_slot, .g = g, .ldg = ldg,
+                                .hyper = plan->hyper};
+    for (int s = 0; s < optimizer->slots; s++) update.slot[s] = at(plan, plan->slot[s], flat);
+    optimizer->update(&update);
+}
+
 static void run_unit(struct fbp_plan *plan, const struct workspace *ws, size_t rows, enum phase_b what, const struct unit *u)
 {
-    struct gate *gate = &plan->gate[u->gate];
-    const struct fbp_optimizer_kernels *optimizer = plan->optimizer >= 0 ? &plan->kernels->optimizer[plan->optimizer] : NULL;
+    const struct gate *gate = &plan->gate[u->gate];
+    const size_t weights = u->i1 - u->i0, cols = u->j1 - u->j0;
     const size_t block = gate->w + u->i0 * gate->width + u->j0, bias = gate->w + gate->inputs * gate->width + u->j0;
-    const ptrdiff_t ld = (ptrdiff_t)gate->width, ldg = (ptrdiff_t)plan->kernels->nr;
-    const size_t weights = u->i1 - u->i0;
+    const ptrdiff_t ld_flat = (ptrdiff_t)gate->width;
+    _Alignas(64) char gradient[UNIT_ROWS * MAX_PANEL_BYTES], bias_gradient[MAX_PANEL_BYTES];
+    const void *g = at(plan, plan->grads, block), *g_bias = at(plan, plan->grads, bias);
+    ptrdiff_t ld, ldg = ld_flat;
+    void *w = weights_at(plan, gate, u->i0, u->j0, &ld);
+    int updated = 0;
     if (what == FBP_GRADIENTS) {
-        unit_product(plan, ws, rows, u, at(plan, plan->grads, block), ld, FBP_STORE, at(plan, plan->grads, bias));
+        unit_product(plan, ws, rows, u, at(plan, plan->grads, block), ld_flat, FBP_STORE, at(plan, plan->grads, bias));
         return;
     }
-    _Alignas(64) char scratch[(UNIT_ROWS + 1) * MAX_PANEL_BYTES];   /* dW of the unit, bias row last */
-    char *const bias_gradient = at(plan, scratch, weights * plan->kernels->nr);
-    struct fbp_update update = {.rows = weights + (size_t)u->bias, .cols = u->j1 - u->j0, .ld = ld, .ldg = ldg,
-                                .w = at(plan, plan->params, block), .g = scratch, .hyper = plan->hyper};
-    if (what == FBP_UPDATE) {
-        update.g = at(plan, plan->grads, block);
-        update.ldg = ld;
-    } else if (optimizer->epilogue == FBP_AXPY && rows <= FBP_REDUCTION_ROWS) {
-        unit_product(plan, ws, rows, u, update.w, ld, FBP_AXPY, bias_gradient);
-        update.rows = (size_t)u->bias;                              /* the weights are done, the bias row is not */
-        update.w = at(plan, plan->params, bias);
-        update.g = bias_gradient;
-    } else {
-        unit_product(plan, ws, rows, u, scratch, ldg, FBP_STORE, bias_gradient);
+    if (what == FBP_GRADIENTS_AND_UPDATE) {
+        g = gradient, g_bias = bias_gradient, ldg = (ptrdiff_t)plan->kernels->nr;
+        updated = plan->kernels->optimizer[plan->optimizer].epilogue == FBP_AXPY && rows <= FBP_REDUCTION_ROWS;
+        if (updated) unit_product(plan, ws, rows, u, w, ld, FBP_AXPY, bias_gradient);
+        else unit_product(plan, ws, rows, u, gradient, ldg, FBP_STORE, bias_gradient);
     }
-    for (int s = 0; s < optimizer->slots; s++) update.slot[s] = at(plan, plan->slot[s], block);
-    optimizer->update(&update);
-    refresh_block(plan, gate, u->i0, u->i1, u->j0, u->j1, plan->gate[gate->in[0]].wanted);
+    if (!updated) update_rows(plan, weights, cols, w, ld, block, ld_flat, g, ldg);
+    if (u->bias) update_rows(plan, 1, cols, at(plan, plan->params, bias), 0, bias, 0, g_bias, 0);
+    if (plan->gate[gate->in[0]].wanted) transpose_block(plan, gate, u->i0, u->i1, u->j0, u->j1);
 }
 
 void fbp_weights_phase(struct fbp_plan *plan, const struct workspace *ws, size_t rows, enum phase_b what, int thread, int threads)

@@ -244,7 +244,8 @@ cdef class _Vector:
         buffer.readonly = 0
         buffer.internal = NULL
         if self.parameters:
-            fbp_plan_export(self.plan.plan, 1)
+            with nogil:
+                fbp_plan_export(self.plan.plan, 1)
 
     def __releasebuffer__(self, Py_buffer *buffer):
         if self.parameters:
