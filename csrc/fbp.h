@@ -136,7 +136,8 @@ int fbp_get_threads(void);
 const char *fbp_isa_name(int i);        /* instruction sets of this CPU that were built in, best first; NULL past the end */
 /* Floating-point operations per second of one core in a loop of independent FMAs, measured for about `seconds`. */
 double fbp_fma_peak(const char *isa, int dtype, double seconds);
-/* The shuffled order of epoch `step`: Fisher-Yates with Philox 4x32-10, see rng.h. */
-void fbp_permutation(uint64_t seed, uint32_t stream, uint32_t step, int64_t n, int64_t *order);
+/* Shuffles `order` (0, 1, ..., n-1 at first) for epoch `step`: Fisher-Yates with Philox 4x32-10, see rng.h. Elements from-1 down to
+ * `to` take their turn, so that a long shuffle can be done in pieces, from n down to 0. */
+void fbp_shuffle(uint64_t seed, uint32_t stream, uint32_t step, int64_t *order, int64_t from, int64_t to);
 
 #endif

@@ -10,10 +10,7 @@ import pytest
 
 import fastbp
 
-OPTIONAL = {"fastbp.__main__"}  # runs a program when imported as one
-MODULES = ["fastbp"] + [
-    found.name for found in pkgutil.walk_packages(fastbp.__path__, "fastbp.") if found.name not in OPTIONAL
-]
+MODULES = ["fastbp"] + [found.name for found in pkgutil.walk_packages(fastbp.__path__, "fastbp.")]
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -25,11 +25,10 @@ double fbp_uniform(uint32_t a, uint32_t b)
 }
 
 /* Fisher-Yates from the end: element i changes places with element floor(u_i (i + 1)). */
-void fbp_permutation(uint64_t seed, uint32_t stream, uint32_t step, int64_t n, int64_t *order)
+void fbp_shuffle(uint64_t seed, uint32_t stream, uint32_t step, int64_t *order, int64_t from, int64_t to)
 {
     uint32_t word[4] = {0};
-    for (int64_t i = 0; i < n; i++) order[i] = i;
-    for (int64_t i = n - 1, block = -1; i >= 1; i--) {
+    for (int64_t i = from - 1, block = -1; i >= to; i--) {
         if (i / 2 != block) fbp_philox(seed, stream, step, (uint64_t)(block = i / 2), word);
         const double u = i % 2 ? fbp_uniform(word[2], word[3]) : fbp_uniform(word[0], word[1]);
         const int64_t j = (int64_t)(u * (double)(i + 1));

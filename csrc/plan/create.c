@@ -169,7 +169,13 @@ void *fbp_plan_params(fbp_plan *plan) { return plan->params; }
 void *fbp_plan_grads(fbp_plan *plan) { return plan->grads; }
 void *fbp_plan_slot(fbp_plan *plan, int slot) { return slot >= 0 && slot < FBP_MAX_SLOTS ? plan->slot[slot] : NULL; }
 int64_t fbp_forward_rows(const fbp_plan *plan) { return plan->forward_rows; }
-void fbp_plan_set_hyper(fbp_plan *plan, const double hyper[FBP_HYPER]) { memcpy(plan->hyper, hyper, sizeof plan->hyper); }
+
+void fbp_plan_set_hyper(fbp_plan *plan, const double hyper[FBP_HYPER])
+{
+    fbp_lock_write(&plan->lock);
+    memcpy(plan->hyper, hyper, sizeof plan->hyper);
+    fbp_lock_release(&plan->lock);
+}
 
 int64_t fbp_plan_bytes(const fbp_plan *plan)
 {

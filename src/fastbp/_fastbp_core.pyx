@@ -76,7 +76,7 @@ cdef extern from "fbp.h" nogil:
     int fbp_get_threads()
     const char *fbp_isa_name(int i)
     double fbp_fma_peak(const char *isa, int dtype, double seconds)
-    void fbp_permutation(uint64_t seed, uint32_t stream, uint32_t step, int64_t n, int64_t *order)
+    void fbp_shuffle(uint64_t seed, uint32_t stream, uint32_t step, int64_t *order, int64_t start, int64_t to)
 
 
 # ---- errors ---------------------------------------------------------------------------------------------------------------
@@ -348,7 +348,8 @@ cdef class Plan:
         cdef double hyper[4]
         for i in range(FBP_HYPER):
             hyper[i] = values[i] if i < len(values) else 0.0
-        fbp_plan_set_hyper(self.plan, hyper)
+        with nogil:
+            fbp_plan_set_hyper(self.plan, hyper)
 
     cdef _Array _targets(self, object y, str name, int64_t rows, bint *labels, bint check):
         return _read_targets(y, name, rows, self.width, self.dtype, self.takes_labels, labels, check)

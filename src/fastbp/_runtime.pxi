@@ -38,7 +38,15 @@ def fma_peak(isa, str dtype, double seconds):
 
 
 def permutation(uint64_t seed, uint32_t stream, uint32_t step, order):
-    """Fills order, an int64 vector, with the shuffled numbers 0 .. n-1."""
+    """Fills order, an int64 vector, with the shuffled numbers 0 .. n-1; Ctrl-C is heard on the way."""
     cdef _Array oa = _read_order(order, order.size)
+    cdef int64_t *row = <int64_t *>oa.a.data
+    cdef int64_t i, left = oa.a.rows, piece = 1 << 20
     with nogil:
-        fbp_permutation(seed, stream, step, oa.a.rows, <int64_t *>oa.a.data)
+        for i in range(left):
+            row[i] = i
+    while left > 0:
+        with nogil:
+            fbp_shuffle(seed, stream, step, row, left, max(left - piece, 0))
+        left = max(left - piece, 0)
+        PyErr_CheckSignals()
