@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -266,7 +267,7 @@ def test_import_with_nonsense_in_the_environment() -> None:
     code = "import fastbp; print(fastbp.get_num_threads())"
     run = subprocess.run(
         [sys.executable, "-c", code],
-        env={"PYTHONPATH": ":".join(sys.path), **nonsense},
+        env={**os.environ, "PYTHONPATH": ":".join(sys.path), **nonsense},
         capture_output=True,
         text=True,
         timeout=60,

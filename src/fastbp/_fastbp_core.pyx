@@ -563,7 +563,7 @@ def loss_gradient(int loss, out, target):
     out = np.asarray(out)
     if out.ndim != 2 or 0 in out.shape:
         raise ValueError(f"out must have shape (batch, outputs), at least one of each, got {out.shape}")
-    out = np.ascontiguousarray(out, np.float32 if out.dtype == np.float32 else np.float64)
+    out = np.require(out, np.float32 if out.dtype == np.float32 else np.float64, ["C_CONTIGUOUS", "ALIGNED"])
     width = out.shape[1]
     dtype = FBP_F32 if out.dtype == np.float32 else FBP_F64
     ya = _read_targets(target, "target", out.shape[0], width, dtype, LOSSES[loss] == "cross_entropy", &labels, True)
