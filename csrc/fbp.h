@@ -83,7 +83,7 @@ int64_t fbp_plan_width(const fbp_plan *plan, int node);         /* columns of a 
 int64_t fbp_plan_offset(const fbp_plan *plan, int node);        /* where a dense gate's W (I+1, U) starts in params */
 int64_t fbp_plan_parameters(const fbp_plan *plan);              /* reals in params, grads and each slot */
 double fbp_plan_operations(const fbp_plan *plan, int64_t rows); /* of a training step */
-int64_t fbp_plan_bytes(const fbp_plan *plan);                   /* memory held */
+int64_t fbp_plan_bytes(fbp_plan *plan);                   /* memory held */
 void *fbp_plan_params(fbp_plan *plan);
 void *fbp_plan_grads(fbp_plan *plan);
 void *fbp_plan_slot(fbp_plan *plan, int slot);                  /* NULL where the optimizer has no such slot */

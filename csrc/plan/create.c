@@ -177,10 +177,12 @@ void fbp_plan_set_hyper(fbp_plan *plan, const double hyper[FBP_HYPER])
     fbp_lock_release(&plan->lock);
 }
 
-int64_t fbp_plan_bytes(const fbp_plan *plan)
+int64_t fbp_plan_bytes(fbp_plan *plan)
 {
+    fbp_lock_write(&plan->lock);
     size_t bytes = plan->store.size + (plan->training ? plan->training->arena.size : 0);
     for (const struct workspace *ws = plan->free; ws; ws = ws->next) bytes += ws->arena.size;
+    fbp_lock_release(&plan->lock);
     return (int64_t)bytes;
 }
 

@@ -77,7 +77,7 @@ struct fbp_plan {
     atomic_int touched;             /* one was out since the packed weights were made, or a fork came between */
     int behind;                     /* training has updated packed weights that params does not show yet */
     struct workspace *training;
-    int64_t forward_rows;           /* rows whose activations `training` holds, -1 for none */
+    _Atomic int64_t forward_rows;          /* rows whose activations `training` holds, -1 for none */
     struct workspace *free;         /* for predictions; guarded by lock.mutex */
 };
 

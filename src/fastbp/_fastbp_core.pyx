@@ -49,7 +49,7 @@ cdef extern from "fbp.h" nogil:
     int64_t fbp_plan_offset(const fbp_plan *plan, int node)
     int64_t fbp_plan_parameters(const fbp_plan *plan)
     double fbp_plan_operations(const fbp_plan *plan, int64_t rows)
-    int64_t fbp_plan_bytes(const fbp_plan *plan)
+    int64_t fbp_plan_bytes(fbp_plan *plan)
     void *fbp_plan_params(fbp_plan *plan)
     void *fbp_plan_grads(fbp_plan *plan)
     void *fbp_plan_slot(fbp_plan *plan, int slot)
@@ -315,7 +315,10 @@ cdef class Plan:
 
     @property
     def nbytes(self):
-        return fbp_plan_bytes(self.plan)
+        cdef int64_t held
+        with nogil:
+            held = fbp_plan_bytes(self.plan)
+        return held
 
     def offset(self, int node):
         return fbp_plan_offset(self.plan, node)
