@@ -113,7 +113,8 @@ enum phase_b {
     FBP_UPDATE,                     /* the update from grads */
 };
 void fbp_weights_phase(struct fbp_plan *plan, const struct workspace *ws, size_t rows, enum phase_b what, int thread, int threads);
-void fbp_weights_refresh(struct fbp_plan *plan, int inputs_wanted);
+enum transposed { FBP_NONE, FBP_WANTED, FBP_ALL };      /* of which gates W transposed is needed: a pass forward, back, back to inputs */
+void fbp_weights_refresh(struct fbp_plan *plan, enum transposed need);
 void fbp_weights_publish(struct fbp_plan *plan);
 int fbp_weights_units(struct fbp_plan *plan);
 

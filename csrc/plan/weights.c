@@ -75,8 +75,8 @@ void fbp_weights_publish(struct fbp_plan *plan)
     plan->behind = 0;
 }
 
-/* Makes the packed copies agree with params, where a user may have written to them. */
-void fbp_weights_refresh(struct fbp_plan *plan, int inputs_wanted)
+/* Makes the packed copies that are needed agree with params, where a user may have written to them. */
+void fbp_weights_refresh(struct fbp_plan *plan, enum transposed need)
 {
     const size_t nr = plan->kernels->nr;
     const int stale = atomic_exchange(&plan->touched, atomic_load(&plan->exports) > 0);
@@ -88,7 +88,7 @@ void fbp_weights_refresh(struct fbp_plan *plan, int inputs_wanted)
         struct gate *gate = &plan->gate[g];
         if (gate->kind != FBP_GATE_DENSE) continue;
         if (stale) gate->wt_fresh = 0;
-        if (gate->wt_fresh || !(inputs_wanted || plan->gate[gate->in[0]].wanted)) continue;
+        if (gate->wt_fresh || need == FBP_NONE || (need == FBP_WANTED && !plan->gate[gate->in[0]].wanted)) continue;
         for (size_t j = 0; j < gate->width; j += nr)
             transpose_block(plan, gate, 0, gate->inputs, j, fbp_min(j + nr, gate->width));
         gate->wt_fresh = 1;
