@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+import fastbp as fb
 from fastbp import rng, runtime
 
 Array = npt.NDArray[Any]
 DTYPES = ("float32", "float64")
+LIBRARIES = {"fastbp": fb, "reference": fb.reference}  # the fixture `library` goes through them
 ISAS = runtime.isa_names()
 FMA_ISAS = tuple(isa for isa in ISAS if isa != "base")
 STREAM = 99  # of random numbers, used by nothing else
@@ -20,6 +23,17 @@ needs_fma = pytest.mark.skipif(not FMA_ISAS, reason=f"this CPU has no FMA, only 
 two_fma_isas = pytest.mark.skipif(
     len(FMA_ISAS) < 2, reason=f"there are no two instruction sets with FMA to compare, this CPU has {ISAS}"
 )
+
+
+# Five rows of four numbers, their labels, and a network for them, of either library.
+X = np.linspace(-1, 1, 20).reshape(5, 4)
+LABELS = np.arange(5) % 3
+
+
+def network(library: ModuleType = fb, **settings: Any) -> Any:
+    layers = [library.Input(4), library.Dense(6, "relu"), library.Dense(3)]
+    defaults = {"loss": "cross_entropy", "optimizer": library.SGD(0.1), "seed": 1}
+    return library.Sequential(layers, **(defaults | settings))
 
 
 def numbers(*shape: int, seed: int = 0, dtype: npt.DTypeLike = "float64") -> Array:

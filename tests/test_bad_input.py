@@ -17,16 +17,10 @@ import fastbp as fb
 
 Array = np.ndarray[Any, Any]
 Use = Callable[["Bench", Any], object]
-LIBRARIES = {"fastbp": fb, "reference": fb.reference}
 ROWS, INPUTS, UNITS = 5, 4, 3
 X = np.linspace(-1, 1, ROWS * INPUTS).reshape(ROWS, INPUTS)
 Y = np.cos(np.arange(ROWS * UNITS)).reshape(ROWS, UNITS)
 LABELS = np.arange(ROWS) % UNITS
-
-
-@pytest.fixture(params=LIBRARIES)
-def library(request: pytest.FixtureRequest) -> ModuleType:
-    return LIBRARIES[request.param]
 
 
 class Bench:

@@ -12,23 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases import LABELS, X, network
 
 import fastbp as fb
-
-LIBRARIES = {"fastbp": fb, "reference": fb.reference}
-X = np.linspace(-1, 1, 20).reshape(5, 4)
-LABELS = np.arange(5) % 3
-
-
-@pytest.fixture(params=LIBRARIES)
-def library(request: pytest.FixtureRequest) -> ModuleType:
-    return LIBRARIES[request.param]
-
-
-def network(library: ModuleType = fb, **settings: Any) -> Any:
-    layers = [library.Input(4), library.Dense(6, "relu"), library.Dense(3)]
-    defaults = {"loss": "cross_entropy", "optimizer": library.SGD(0.1), "seed": 1}
-    return library.Sequential(layers, **(defaults | settings))
 
 
 def refused(call: Callable[[], object], argument: str, error: type[Exception]) -> str:
