@@ -119,7 +119,7 @@ _empty = np.empty
 cdef int _element_type(const char *format, Py_ssize_t itemsize, int *swapped):
     """The enum fbp_type of a buffer's format, or -1."""
     cdef char code = c'B'
-    cdef int signed_type = -1, size = 0
+    cdef int size
     swapped[0] = 0
     if format != NULL:
         code = format[0]
@@ -135,9 +135,9 @@ cdef int _element_type(const char *format, Py_ssize_t itemsize, int *swapped):
         return FBP_TYPE_F64
     if code == c'e':
         return FBP_TYPE_F16
-    size = {1: 0, 2: 1, 4: 2, 8: 3}.get(itemsize, -1)
-    if size < 0:
+    if itemsize not in (1, 2, 4, 8):
         return -1
+    size = 0 if itemsize == 1 else 1 if itemsize == 2 else 2 if itemsize == 4 else 3
     if code in (c'b', c'h', c'i', c'l', c'q', c'n'):
         return FBP_TYPE_I8 + size
     if code in (c'?', c'B', c'H', c'I', c'L', c'Q', c'N'):
