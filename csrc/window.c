@@ -26,25 +26,26 @@ int fbp_window_gemm(const char *isa, int dtype, int form, int packed, size_t m, 
     const struct fbp_kernels *kernels = fbp_kernels_find(isa, dtype);
     struct fbp_arena arena = {0};
     if (kernels == NULL) return FBP_NO_ISA;
-    const size_t size = kernels->size, nr = kernels->nr, panels = (n + nr - 1) / nr;
+    const size_t size = kernels->size, nr = kernels->nr;
     for (int measured = 0; measured < 2; measured++) {
-        struct fbp_gemm g = {.m = m, .n = n, .k = k, .ldb = (ptrdiff_t)n, .panel = (ptrdiff_t)nr, .ldstart = (ptrdiff_t)n,
+        struct fbp_gemm g = {.m = m, .n = n, .k = k, .panel = (ptrdiff_t)nr, .ldstart = (ptrdiff_t)n,
                              .c = c, .ldc = (ptrdiff_t)n, .epilogue = epilogue, .alpha = alpha, .o = o, .ldo = (ptrdiff_t)n};
         g.a = form == 2 ? rows_of(&arena, a, k, m, size) : rows_of(&arena, a, m, k, size);
         if (start) g.start = copy_of(&arena, start, m, n, size);
         void *operand = copy_of(&arena, b, n, k, size);
         g.b = operand;
-        if (packed || form == 1) {
-            void *panel = fbp_arena_cut(&arena, panels * nr, k, size);
+        const size_t rows = form == 1 ? n : k, cols = form == 1 ? k : n, panels = (cols + nr - 1) / nr;
+        g.ldb = (ptrdiff_t)cols;
+        if (packed) {
+            void *panel = fbp_arena_cut(&arena, panels * nr, rows, size);
             g.b = panel;
             g.ldb = (ptrdiff_t)nr;
-            g.panel = (ptrdiff_t)(nr * k);
-            if (measured && form == 1) kernels->pack_transposed(operand, (ptrdiff_t)k, n, 0, n, 0, k, k, panel);
-            if (measured && form != 1) kernels->pack(operand, (ptrdiff_t)n, k, n, panel);
+            g.panel = (ptrdiff_t)(nr * rows);
+            if (measured) kernels->pack(operand, (ptrdiff_t)cols, rows, cols, panel);
         }
         if (measured) {
             const fbp_float_mode mode = fbp_float_enter();
-            (form == 2 ? kernels->gemm_cols : kernels->gemm_rows)(&g);
+            (form == 0 ? kernels->gemm_rows : form == 1 ? kernels->gemm_rows_transposed : kernels->gemm_cols)(&g);
             fbp_float_leave(mode);
         } else {
             const int status = fbp_arena_open(&arena);
@@ -70,7 +71,17 @@ int fbp_window_col_sums(const char *isa, int dtype, size_t k, size_t n, const vo
 {
     const struct fbp_kernels *kernels = fbp_kernels_find(isa, dtype);
     if (kernels == NULL) return FBP_NO_ISA;
-    kernels->col_sums(b, (ptrdiff_t)n, k, n, out);
+    struct fbp_arena arena = {0};
+    for (int measured = 0; measured < 2; measured++) {          /* sums come with a product: of one column of A */
+        const void *const *a = rows_of(&arena, b, k, n, kernels->size);
+        void *c = fbp_arena_cut(&arena, 1, n, kernels->size);
+        void *operand = copy_of(&arena, b, k, n, kernels->size);
+        if (measured)
+            kernels->gemm_cols(&(struct fbp_gemm){.m = 1, .n = n, .k = k, .a = a, .b = operand, .ldb = (ptrdiff_t)n,
+                                                  .panel = (ptrdiff_t)kernels->nr, .c = c, .ldc = (ptrdiff_t)n, .sums = out});
+        else if (fbp_arena_open(&arena) != FBP_OK) return FBP_NO_MEMORY;
+    }
+    fbp_arena_close(&arena);
     return FBP_OK;
 }
 

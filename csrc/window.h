@@ -6,7 +6,7 @@
 
 /* One product by the kernel of `isa`, operands row-major (forms 0..2) and copied to padded memory first:
  *   form 0, forward:         c (m, n) = start + a (m, k) b (k, n)      b in place or, with packed, in panels
- *   form 1, input gradient:  c (m, n) = start + a (m, k) b^T, b (n, k), through the transposed panels
+ *   form 1, input gradient:  c (m, n) = start + a (m, k) b^T, b (n, k), b in place or in panels
  *   form 2, weight gradient: c (m, n) = start + a^T b, a (k, m), b (k, n)
  * epilogue is one of enum fbp_epilogue; o (m, n) and alpha as in struct fbp_gemm. start (m, n) may be NULL. */
 int fbp_window_gemm(const char *isa, int dtype, int form, int packed, size_t m, size_t n, size_t k, const void *a, const void *b,

@@ -18,7 +18,7 @@ CSRC, PACKAGE = ROOT / "csrc", ROOT / "src" / "fastbp"
 KERNELS = CSRC / "kernels"
 C_FILES = sorted([*CSRC.rglob("*.[ch]")])
 STUBS = sorted(path for path in KERNELS.glob("*.c") if path.name != "table.c")
-PARTS = {"activation.h", "gemm.h", "loss.h", "optimizer.h", "pack.h", "reduce.h"}
+PARTS = {"activation.h", "gemm.h", "loss.h", "narrow.h", "optimizer.h", "pack.h", "reduce.h", "tile.h"}
 
 
 def name_of(path: Path) -> str:

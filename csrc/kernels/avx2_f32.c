@@ -12,6 +12,9 @@
 #define MR 6
 #define NV 2
 #define TILE_ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6)
+#define WIDE_ROWS_2(X) X(1) X(2) X(3)
+#define WIDE_ROWS_3(X) X(1) X(2)
+#define WIDE_ROWS_4(X) X(1)
 #include "body.h"
 #if defined(__clang__)
 #pragma clang attribute pop

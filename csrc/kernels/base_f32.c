@@ -6,4 +6,7 @@
 #define MR 4
 #define NV 2
 #define TILE_ROWS(X) X(1) X(2) X(3) X(4)
+#define WIDE_ROWS_2(X) X(1) X(2)
+#define WIDE_ROWS_3(X) X(1)
+#define WIDE_ROWS_4(X) X(1)
 #include "body.h"

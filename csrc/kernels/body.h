@@ -6,9 +6,11 @@
 #include "gemm.h"
 #include "kernels.h"
 #include "loss.h"
+#include "narrow.h"
 #include "optimizer.h"
 #include "pack.h"
 #include "reduce.h"
+#include "tile.h"
 #include "vec.h"
 #include "vmath.h"
 
@@ -36,11 +38,10 @@ const struct fbp_kernels KERNELS_TABLE = {
     .nr = NR,
     .lanes = VL,
     .gemm_rows = gemm_rows,
+    .gemm_rows_transposed = gemm_rows_transposed,
     .gemm_cols = gemm_cols,
-    .col_sums = col_sums,
     .pack = pack,
     .unpack = unpack,
-    .pack_transposed = pack_transposed,
     .add_rows = add_rows,
     .act = ACTIVATIONS,
     .loss = LOSSES,

@@ -1,186 +1,189 @@
-/* gemm.h: the products of a dense gate, written as tiles of MR x (NV * VL) accumulators that stay in registers.
- *
- * Every element of C is one chain of FMAs over k in increasing order; vectors run across columns, never along k. So the
- * bits depend on neither the tile, nor the ISA, nor the way rows are split among threads.
- */
+/* gemm.h: the products of a dense gate, cut into tiles. */
 #ifndef FBP_GEMM_H
 #define FBP_GEMM_H
 
 #include "kernels.h"
-#include "vec.h"
+#include "narrow.h"
+#include "pack.h"
+#include "tile.h"
 
-#define NR (NV * VL)
+static struct tile tile_of(const struct fbp_gemm *g)
+{
+    return (struct tile){.a0 = g->a0, .ldb = g->ldb, .panel = g->panel, .k = g->k, .ldstart = g->ldstart, .ldc = g->ldc,
+                         .ldo = g->ldo, .alpha = (real)g->alpha, .epilogue = g->epilogue};
+}
 
-#define UNROLL _Pragma("GCC unroll 16")          /* arrays of vectors become registers only when every loop is unrolled */
-#define OPAQUE(p) __asm__("" : "+r"(p))         /* one pointer with small displacements, not one register per row */
+/* Rows i .. of columns j .. of the product. */
+INLINE void tile_at(const struct fbp_gemm *g, struct tile *t, size_t i, size_t j, const int rows_form)
+{
+    const real *const *rows = (const real *const *)g->a;
+    t->a = rows_form ? rows + i : rows;
+    t->a0 = rows_form ? g->a0 : g->a0 + (ptrdiff_t)i;
+    t->start = g->start ? (const real *)g->start + (ptrdiff_t)i * g->ldstart + j : NULL;
+    t->c = (real *)g->c + (ptrdiff_t)i * g->ldc + j;
+    t->o = g->o ? (const real *)g->o + (ptrdiff_t)i * g->ldo + j : NULL;
+}
 
-#define PREFETCH_FROM 96                        /* products shorter than this gain nothing from asking for C early */
+/* Columns j .. j + cols, few of them, whose B starts at t->b. */
+INLINE void narrow_columns(const struct fbp_gemm *g, struct tile *t, size_t j, size_t cols, const int rows_form)
+{
+    const size_t q = cols <= 4 ? 4 : 8, per = VL / q;
+    const size_t most = rows_form ? NARROW_GROUPS * per : 2 * VL;
+    const size_t count = (g->m + most - 1) / most, low = g->m / count, larger = g->m % count;
+    t->last = cols;
+    for (size_t tile = 0, i = 0; tile < count; tile++) {
+        size_t m = low + (tile < larger);
+        if (!rows_form) m = g->m - i < most ? g->m - i : most;      /* whole registers of rows, the rest last */
+        tile_at(g, t, i, j, rows_form);
+        t->sums = i + m == g->m && g->sums ? (real *)g->sums + j : NULL;
+        if (rows_form) narrow_rows_tiles[(m + per - 1) / per - 1](t, m);
+        else narrow_cols_tiles[q == 8][(m + VL - 1) / VL - 1](t, m);
+        if (g->after) g->after(t->c, g->ldc, t->o, g->ldo, m, cols);
+        i += m;
+    }
+}
 
-struct tile {
-    const real *const *a;       /* row pointers: rows of the tile (gemm_rows) or of the reduction (gemm_cols) */
-    ptrdiff_t a0;
-    const real *b;
-    ptrdiff_t ldb;
-    size_t k;
-    const real *start;
-    ptrdiff_t ldstart;
-    real *c;
-    ptrdiff_t ldc;
-    const real *o;
-    ptrdiff_t ldo;
-    real alpha;
-    int epilogue;
-    size_t last;                /* columns in the last register, 1..VL */
+/* The block of B that comes next: `chunks` pieces of `bytes` each, `stride` bytes apart. It is asked for a part at a time, before
+ * each row tile of the block in work. */
+struct ahead {
+    const char *from;
+    size_t chunks, bytes;
+    ptrdiff_t stride;
 };
 
-INLINE void tile_start(const int mr, const int nv, const struct tile *t, vec acc[][NV])
+#define LINE 64
+INLINE void prefetch_part(const struct ahead *next, size_t part, size_t parts)
 {
-    if (t->start == NULL) {
-        UNROLL for (int i = 0; i < mr; i++)
-            UNROLL for (int j = 0; j < nv; j++) acc[i][j] = vzero();
+    const size_t lines = next->bytes / LINE, all = next->chunks * lines, end = (part + 1) * all / parts;
+    for (size_t line = part * all / parts; line < end; line++)
+        __builtin_prefetch(next->from + (ptrdiff_t)(line / lines) * next->stride + line % lines * LINE, 0, 2);
+}
+
+/* Columns j .. j + cols of one panel, whose B starts at t->b, in balanced row tiles: 13 rows are 5 + 4 + 4. The sums of the
+ * columns are one row more. */
+INLINE void panel_columns(const struct fbp_gemm *g, struct tile *t, size_t j, size_t cols, const int rows_form, const struct ahead *next)
+{
+    const size_t sums = g->sums != NULL, all = g->m + sums;
+    const size_t count = (all + MR - 1) / MR, low = all / count, larger = all % count;
+    const size_t nv = (cols + VL - 1) / VL;
+    t->last = cols - (nv - 1) * VL;
+    for (size_t tile = 0, i = 0; tile < count; tile++) {
+        const size_t mr = low + (tile < larger);
+        const int ones = sums && tile == count - 1;
+        if (0 && next && next->chunks) prefetch_part(next, tile, count);
+        tile_at(g, t, i, j, rows_form);
+        t->sums = ones ? (real *)g->sums + j : NULL;
+        (rows_form ? rows_tiles : ones ? ones_tiles : cols_tiles)[mr - 1][nv - 1](t);
+        if (g->after) g->after(t->c, g->ldc, t->o, g->ldo, mr - (size_t)ones, cols);
+        i += mr;
+    }
+}
+
+/* Columns j .. j + cols of one panel, with the last ones apart where they would leave most of a register empty. */
+INLINE void columns(const struct fbp_gemm *g, struct tile *t, size_t j, size_t cols, const int rows_form, const struct ahead *next)
+{
+    const size_t rest = cols % VL;
+    if (rest > 0 && rest <= (rows_form ? NARROW_MAX_ROWS : NARROW_MAX_COLS)) {
+        if (cols > rest) panel_columns(g, t, j, cols - rest, rows_form, next);
+        t->b += cols - rest;
+        narrow_columns(g, t, j + cols - rest, rest, rows_form);
         return;
     }
-    const vtail last = vtail_of(t->last);
-    UNROLL for (int i = 0; i < mr; i++)
-        UNROLL for (int j = 0; j < nv; j++) {
-            const real *s = t->start + i * t->ldstart + j * VL;
-            acc[i][j] = j == nv - 1 ? vload_tail(s, last) : vload(s);
-        }
+    panel_columns(g, t, j, cols, rows_form, next);
 }
 
-/* The epilogue, on the registers, then the stores; only the last register of a row can be partial. */
-INLINE void tile_finish(const int mr, const int nv, const struct tile *t, vec acc[][NV])
+static void gemm_cols(const struct fbp_gemm *g)
 {
-    const vtail last = vtail_of(t->last);
-    const vec alpha = vset1(t->alpha);
-    switch (t->epilogue) {
-    case FBP_RELU:
-        UNROLL for (int i = 0; i < mr; i++)
-            UNROLL for (int j = 0; j < nv; j++) acc[i][j] = vmax(vzero(), acc[i][j]);
-        break;
-    case FBP_RELU_GRAD:
-        UNROLL for (int i = 0; i < mr; i++)
-            UNROLL for (int j = 0; j < nv; j++) {
-                const real *o = t->o + i * t->ldo + j * VL;
-                acc[i][j] = acc[i][j] * vstep(j == nv - 1 ? vload_tail(o, last) : vload(o));
-            }
-        break;
-    case FBP_ADD:
-    case FBP_AXPY:
-        UNROLL for (int i = 0; i < mr; i++)
-            UNROLL for (int j = 0; j < nv; j++) {
-                const real *c = t->c + i * t->ldc + j * VL;
-                vec old = j == nv - 1 ? vload_tail(c, last) : vload(c);
-                if (t->epilogue == FBP_ADD) acc[i][j] = old + acc[i][j];
-                else acc[i][j] = vfma(alpha, acc[i][j], old);
-            }
-        break;
-    default: break;
-    }
-    if (t->last == (size_t)VL) {
-        UNROLL for (int i = 0; i < mr; i++)
-            UNROLL for (int j = 0; j < nv; j++) vstore(t->c + i * t->ldc + j * VL, acc[i][j]);
-    } else {
-        UNROLL for (int i = 0; i < mr; i++)
-            UNROLL for (int j = 0; j < nv; j++) {
-                real *c = t->c + i * t->ldc + j * VL;
-                if (j == nv - 1) vstore_tail(c, acc[i][j], last);
-                else vstore(c, acc[i][j]);
-            }
-    }
-}
-
-INLINE void tile_fma(const int mr, const int nv, vec acc[][NV], const real *b, const real *a[])
-{
-    vec bv[NV];
-    UNROLL for (int j = 0; j < nv; j++) bv[j] = vload(b + j * VL);
-    UNROLL for (int i = 0; i < mr; i++) {
-        const vec x = vset1(*a[i]);
-        UNROLL for (int j = 0; j < nv; j++) acc[i][j] = vfma(x, bv[j], acc[i][j]);
-    }
-}
-
-/* a_k = a[i][a0 + k] */
-INLINE void tile_rows(const int mr, const int nv, const struct tile *t)
-{
-    vec acc[MR][NV];
-    const real *a[MR];
-    const real *b = t->b;
-    const ptrdiff_t ldb = t->ldb;
-    const size_t k = t->k;
-    tile_start(mr, nv, t, acc);
-    UNROLL for (int i = 0; i < mr; i++) a[i] = t->a[i] + t->a0;
-    for (size_t p = 0; p < k; p++, b += ldb) {
-        const real *at[MR];
-        UNROLL for (int i = 0; i < mr; i++) at[i] = a[i] + p;
-        tile_fma(mr, nv, acc, b, at);
-    }
-    tile_finish(mr, nv, t, acc);
-}
-
-/* a_k = a[k][a0 + i] */
-INLINE void tile_cols(const int mr, const int nv, const struct tile *t)
-{
-    vec acc[MR][NV];
-    const real *const *a = t->a;
-    const real *b = t->b;
-    const ptrdiff_t ldb = t->ldb, a0 = t->a0;
-    const size_t k = t->k;
-    tile_start(mr, nv, t, acc);
-    if (t->epilogue >= FBP_ADD && k >= PREFETCH_FROM)               /* C is read at the end, and may lie in memory */
-        UNROLL for (int i = 0; i < mr; i++)
-            UNROLL for (int j = 0; j < nv; j++) __builtin_prefetch(t->c + i * t->ldc + j * VL, 1);
-    for (size_t p = 0; p < k; p++, b += ldb) {
-        const real *row = a[p] + a0, *at[MR];
-        OPAQUE(row);
-        UNROLL for (int i = 0; i < mr; i++) at[i] = row + i;
-        tile_fma(mr, nv, acc, b, at);
-    }
-    tile_finish(mr, nv, t, acc);
-}
-
-/* One function per tile shape; TILE_ROWS (of the stub) lists the row counts 1..MR. */
-typedef void tile_fn(const struct tile *);
-#define DEFINE_TILES(mr)                                                       \
-    static void tile_rows_##mr##_1(const struct tile *t) { tile_rows(mr, 1, t); } \
-    static void tile_rows_##mr##_2(const struct tile *t) { tile_rows(mr, 2, t); } \
-    static void tile_cols_##mr##_1(const struct tile *t) { tile_cols(mr, 1, t); } \
-    static void tile_cols_##mr##_2(const struct tile *t) { tile_cols(mr, 2, t); }
-#define ROWS_ENTRY(mr) {tile_rows_##mr##_1, tile_rows_##mr##_2},
-#define COLS_ENTRY(mr) {tile_cols_##mr##_1, tile_cols_##mr##_2},
-TILE_ROWS(DEFINE_TILES)
-static tile_fn *const rows_tiles[MR][NV] = {TILE_ROWS(ROWS_ENTRY)};
-static tile_fn *const cols_tiles[MR][NV] = {TILE_ROWS(COLS_ENTRY)};
-
-/* Panels of NR columns outside (a panel of B stays in cache), balanced row tiles inside: 13 rows are 5 + 4 + 4. */
-INLINE void gemm_panels(const struct fbp_gemm *g, tile_fn *const tiles[MR][NV], const int rows_form)
-{
-    if (g->m == 0 || g->n == 0) return;
-    const size_t count = (g->m + MR - 1) / MR, low = g->m / count, larger = g->m % count;
-    const real *const *rows = (const real *const *)g->a;
-    struct tile t = {.a0 = g->a0, .ldb = g->ldb, .k = g->k, .ldstart = g->ldstart, .ldc = g->ldc, .ldo = g->ldo,
-                     .alpha = (real)g->alpha, .epilogue = g->epilogue};
+    struct tile t = tile_of(g);
+    if (g->m == 0) return;
     for (size_t j = 0; j < g->n; j += NR) {
-        const size_t cols = g->n - j < NR ? g->n - j : NR;
-        const size_t nv = (cols + VL - 1) / VL;
-        t.last = cols - (nv - 1) * VL;
         t.b = (const real *)g->b + (ptrdiff_t)(j / NR) * g->panel;
-        size_t i = 0;
-        for (size_t tile = 0; tile < count; tile++) {
-            const size_t mr = low + (tile < larger);
-            t.a = rows_form ? rows + i : rows;
-            t.a0 = rows_form ? g->a0 : g->a0 + (ptrdiff_t)i;
-            t.start = g->start ? (const real *)g->start + (ptrdiff_t)i * g->ldstart + j : NULL;
-            t.c = (real *)g->c + (ptrdiff_t)i * g->ldc + j;
-            t.o = g->o ? (const real *)g->o + (ptrdiff_t)i * g->ldo + j : NULL;
-            tiles[mr - 1][nv - 1](&t);
-            if (g->after) g->after(t.c, g->ldc, t.o, g->ldo, mr, cols);
-            i += mr;
+        columns(g, &t, j, g->n - j < NR ? g->n - j : NR, 0, NULL);
+    }
+}
+
+/* ---- C = A B and C = A B^T by blocks of KC x NR of B, which stay in L1 under all rows of A; KC columns of A and GROUP_BYTES of C
+ * stay in L2. A chain goes on from C in the next block. B^T is transposed block by block, on the stack. ---------------------------- */
+
+#define KC 1024
+#define KC_TRANSPOSED 512
+#define GROUP_BYTES (256 << 10)
+
+static struct ahead block_of(const struct fbp_gemm *g, size_t j, size_t k0, size_t k, const int transposed)
+{
+    const size_t size = sizeof(real);
+    const char *b = (const char *)g->b;
+    if (g->ldb != NR) return (struct ahead){0};                     /* weights in rows are small */
+    if (!transposed)
+        return (struct ahead){b + ((ptrdiff_t)(j / NR) * g->panel + (ptrdiff_t)(k0 * NR)) * (ptrdiff_t)size, 1, k * NR * size, 0};
+    return (struct ahead){b + ((ptrdiff_t)(k0 / NR) * g->panel + (ptrdiff_t)(j * NR)) * (ptrdiff_t)size, (k + NR - 1) / NR,
+                          NR * NR * size, g->panel * (ptrdiff_t)size};
+}
+
+INLINE void blocks(const struct fbp_gemm *g, const size_t most, const int transposed)
+{
+    _Alignas(64) real block[transposed ? KC_TRANSPOSED * NR : 1];
+    const size_t parts = (g->k + most - 1) / most, kc = parts > 1 ? (g->k + parts * NR - 1) / (parts * NR) * NR : g->k;
+    const size_t rows = g->m * NR * sizeof(real), panels = rows < GROUP_BYTES ? GROUP_BYTES / rows : 1;
+    const size_t group = kc < g->k ? panels * NR : g->n;
+    for (size_t j0 = 0; j0 < g->n; j0 += group) {
+        const size_t j1 = g->n - j0 < group ? g->n : j0 + group;
+        for (size_t k0 = 0; k0 < g->k; k0 += kc) {
+            struct fbp_gemm part = *g;
+            part.k = g->k - k0 < kc ? g->k - k0 : kc;
+            part.a0 = g->a0 + (ptrdiff_t)k0;
+            if (k0 > 0) part.start = g->c, part.ldstart = g->ldc;
+            if (k0 + part.k < g->k) part.epilogue = FBP_STORE, part.after = NULL;
+            if (transposed) part.ldb = NR;
+            struct tile t = tile_of(&part);
+            for (size_t j = j0; j < j1; j += NR) {
+                const size_t cols = j1 - j < NR ? j1 - j : NR;
+                const struct ahead next = j + NR < j1 ? block_of(g, j + NR, k0, part.k, transposed)
+                                          : k0 + part.k < g->k
+                                              ? block_of(g, j0, k0 + part.k, g->k - k0 - part.k < kc ? g->k - k0 - part.k : kc, transposed)
+                                          : j1 < g->n ? block_of(g, j1, 0, kc < g->k ? kc : g->k, transposed)
+                                                      : (struct ahead){0};
+                if (transposed) transpose_panel((const real *)g->b, g->ldb, g->panel, j, cols, k0, part.k, block);
+                t.b = transposed ? block : (const real *)g->b + (ptrdiff_t)(j / NR) * g->panel + (ptrdiff_t)k0 * g->ldb;
+                columns(&part, &t, j, cols, 1, &next);
+            }
         }
     }
 }
 
-static void gemm_rows(const struct fbp_gemm *g) { gemm_panels(g, rows_tiles, 1); }
-static void gemm_cols(const struct fbp_gemm *g) { gemm_panels(g, cols_tiles, 0); }
+/* A few rows by several whole panels at a time. */
+static size_t wide_panels(const struct fbp_gemm *g, struct tile *t)
+{
+    const size_t most = MR / g->m < WIDE_PANELS ? MR / g->m : WIDE_PANELS;
+    size_t j = 0;
+    t->last = VL;
+    for (size_t panels = most; most > 1 && g->n - j >= 2 * NR; j += panels * NR) {
+        if (panels > (g->n - j) / NR) panels = (g->n - j) / NR;
+        t->b = (const real *)g->b + (ptrdiff_t)(j / NR) * g->panel;
+        tile_at(g, t, 0, j, 1);
+        wide_tiles[panels - 1][g->m](t);
+        if (g->after) g->after(t->c, g->ldc, t->o, g->ldo, g->m, panels * NR);
+    }
+    return j;
+}
+
+static void gemm_rows(const struct fbp_gemm *g)
+{
+    if (g->m == 0) return;
+    if (g->m > MR) {
+        blocks(g, KC, 0);
+        return;
+    }
+    struct tile t = tile_of(g);
+    for (size_t j = wide_panels(g, &t); j < g->n; j += NR) {
+        t.b = (const real *)g->b + (ptrdiff_t)(j / NR) * g->panel;
+        columns(g, &t, j, g->n - j < NR ? g->n - j : NR, 1, NULL);
+    }
+}
+
+static void gemm_rows_transposed(const struct fbp_gemm *g)
+{
+    if (g->m > 0) blocks(g, KC_TRANSPOSED, 1);
+}
 
 #endif

@@ -27,6 +27,7 @@ typedef void fbp_tile_fn(void *c, ptrdiff_t ldc, const void *o, ptrdiff_t ldo, s
 
 /* One product, C (m x n) = epilogue(S), S = start + sum over k of a_k b_k, one chain of FMAs per element in increasing k.
  *   gemm_rows: a_k = a[i][a0 + k]      A is given by pointers to its rows (forward, input gradient)
+ *   gemm_rows_transposed: the same, but B is given as its transpose (input gradient from W)
  *   gemm_cols: a_k = a[k][a0 + i]      the same pointers, A transposed: k runs over its rows (weight gradient)
  * B: element (k, j) is b[(j / nr) * panel + k * ldb + j % nr]: row-major with panel = nr, or packed in panels of nr columns. */
 struct fbp_gemm {
@@ -44,6 +45,7 @@ struct fbp_gemm {
     const void *o;              /* FBP_RELU_GRAD and after: outputs whose derivative is wanted */
     ptrdiff_t ldo;
     fbp_tile_fn *after;         /* NULL, or applied to every tile after it is stored */
+    void *sums;                 /* gemm_cols: NULL, or where the n sums of B's columns go: the row of S for a column of ones in A */
 };
 
 /* An optimizer's pass over a block of weights (rows x cols): reads the gradient, updates weights and slots. */
@@ -101,15 +103,11 @@ struct fbp_kernels {
     size_t size;                /* bytes of a real */
     size_t mr, nr, lanes;       /* tile rows, tile (panel) columns, reals in a register */
     void (*gemm_rows)(const struct fbp_gemm *);
+    void (*gemm_rows_transposed)(const struct fbp_gemm *);
     void (*gemm_cols)(const struct fbp_gemm *);
-    /* start + sums over the rows of B (k x n, row-major, stride ldb), in order: the gradient of the bias. */
-    void (*col_sums)(const void *b, ptrdiff_t ldb, size_t k, size_t n, void *out);
     /* W (rows x cols, stride ldw) into its panels wp, see struct fbp_gemm, and back. */
     void (*pack)(void *w, ptrdiff_t ldw, size_t rows, size_t cols, void *wp);
     void (*unpack)(void *w, ptrdiff_t ldw, size_t rows, size_t cols, void *wp);
-    /* Rows i0..i1 and columns j0..j1 of W into the panels of W transposed (cols x rows). i0 is a multiple of lanes. */
-    void (*pack_transposed)(const void *w, ptrdiff_t ldw, size_t rows, size_t i0, size_t i1, size_t j0, size_t j1, size_t cols,
-                            void *wt);
     /* c (m x n) = c + x */
     void (*add_rows)(void *c, ptrdiff_t ldc, const void *x, ptrdiff_t ldx, size_t m, size_t n);
     struct fbp_act_kernels act[FBP_ACT_COUNT];

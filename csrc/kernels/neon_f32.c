@@ -7,6 +7,9 @@
 #define MR 12
 #define NV 2
 #define TILE_ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
+#define WIDE_ROWS_2(X) X(1) X(2) X(3) X(4) X(5) X(6)
+#define WIDE_ROWS_3(X) X(1) X(2) X(3) X(4)
+#define WIDE_ROWS_4(X) X(1) X(2) X(3)
 #include "body.h"
 #else
 typedef int fbp_not_for_this_cpu;

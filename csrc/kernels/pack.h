@@ -1,9 +1,11 @@
 /* pack.h: weights in panels of NR columns: panel p of W (rows x cols) holds columns p NR .. p NR + NR - 1, row by row,
- * zeros past the last column; and the same for W transposed, whose columns are the rows of W. */
+ * zeros past the last column; and blocks of W transposed, for the product with W^T. */
 #ifndef FBP_PACK_H
 #define FBP_PACK_H
 
-#include "gemm.h"
+#include "vec.h"
+
+#define NR (NV * VL)
 
 INLINE void pack_columns(real *w, ptrdiff_t ldw, size_t rows, size_t cols, real *wp, const int back)
 {
@@ -33,25 +35,27 @@ INLINE void transpose(vec r[])
     }
 }
 
-static void pack_transposed(const void *w, ptrdiff_t ldw, size_t rows, size_t i0, size_t i1, size_t j0, size_t j1, size_t cols,
-                            void *wt)
+/* to (n x VL, stride NR) = the transpose of m <= VL rows of n <= VL reals at w; zeros for the rows that are not there. */
+INLINE void transpose_block(const real *w, ptrdiff_t ldw, size_t m, size_t n, real *to)
 {
-    (void)rows;
-    for (size_t i = i0; i < i1; i += VL) {
-        const size_t m = i1 - i < (size_t)VL ? i1 - i : (size_t)VL;
-        real *panel = (real *)wt + (i / NR) * cols * NR + i % NR;
-        for (size_t j = j0; j < j1; j += VL) {
-            const size_t n = j1 - j < (size_t)VL ? j1 - j : (size_t)VL;
-            const vtail tail = vtail_of(n);
-            const real *from = (const real *)w + (ptrdiff_t)i * ldw + j;
-            vec r[VL];
-            if (m == (size_t)VL && n == (size_t)VL)
-                for (int x = 0; x < VL; x++) r[x] = vload(from + x * ldw);
-            else
-                for (int x = 0; x < VL; x++) r[x] = (size_t)x < m ? vload_tail(from + x * ldw, tail) : vzero();
-            transpose(r);
-            for (size_t x = 0; x < n; x++) vstore(panel + (j + x) * NR, r[x]);
-        }
+    const vtail tail = vtail_of(n);
+    vec r[VL];
+    if (m == (size_t)VL && n == (size_t)VL)
+        for (int x = 0; x < VL; x++) r[x] = vload(w + x * ldw);
+    else
+        for (int x = 0; x < VL; x++) r[x] = (size_t)x < m ? vload_tail(w + x * ldw, tail) : vzero();
+    transpose(r);
+    for (size_t x = 0; x < n; x++, to += NR) vstore(to, r[x]);
+}
+
+/* to (k x NR) = the transpose of rows i .. i + m of W, m <= NR, and its columns k0 .. k0 + k; W as in struct fbp_gemm. */
+INLINE void transpose_panel(const real *w, ptrdiff_t ldw, ptrdiff_t panel, size_t i, size_t m, size_t k0, size_t k, real *to)
+{
+    for (size_t p = 0; p < k; p += VL) {
+        const real *block = w + (ptrdiff_t)((k0 + p) / NR) * panel + (ptrdiff_t)i * ldw + (ptrdiff_t)((k0 + p) % NR);
+        const size_t n = k - p < (size_t)VL ? k - p : (size_t)VL;
+        for (size_t x = 0; x < m; x += VL)
+            transpose_block(block + (ptrdiff_t)x * ldw, ldw, m - x < (size_t)VL ? m - x : (size_t)VL, n, to + p * NR + x);
     }
 }
 

@@ -28,24 +28,4 @@ static void add_rows(void *c, ptrdiff_t ldc, const void *x, ptrdiff_t ldx, size_
     }
 }
 
-/* out[j] = sum over the k rows of b, in order: the chain of FMAs with a column of ones. */
-static void col_sums(const void *b, ptrdiff_t ldb, size_t k, size_t n, void *out)
-{
-    size_t j = 0;
-    for (; j + 4 * VL <= n; j += 4 * VL) {
-        const real *row = (const real *)b + j;
-        vec s[4] = {vzero(), vzero(), vzero(), vzero()};
-        for (size_t i = 0; i < k; i++, row += ldb)
-            for (int v = 0; v < 4; v++) s[v] = s[v] + vload(row + v * VL);
-        for (int v = 0; v < 4; v++) vstore((real *)out + j + v * VL, s[v]);
-    }
-    for (; j < n; j += VL) {
-        const vtail tail = vtail_of(n - j < (size_t)VL ? n - j : (size_t)VL);
-        const real *row = (const real *)b + j;
-        vec s = vzero();
-        for (size_t i = 0; i < k; i++, row += ldb) s = s + vload_tail(row, tail);
-        vstore_tail((real *)out + j, s, tail);
-    }
-}
-
 #endif

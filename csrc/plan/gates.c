@@ -57,16 +57,13 @@ static void dense_forward(const struct pass *p, int g, size_t r0, size_t r1)
     const struct fbp_plan *plan = p->plan;
     const struct gate *gate = &plan->gate[g];
     const struct fbp_act_kernels *act = &plan->kernels->act[gate->act];
-    const size_t nr = plan->kernels->nr;
-    const char *w = plan->params + bytes(plan, gate->w);
+    const struct fbp_weights w = fbp_weights_of(plan, gate);
     const int in_registers = act->epilogue != FBP_STORE;
     plan->kernels->gemm_rows(&(struct fbp_gemm){
         .m = r1 - r0, .n = gate->width, .k = gate->inputs,
         .a = p->ws->gate[gate->in[0]].out_row + r0,
-        .b = gate->wp ? gate->wp : w,
-        .ldb = (ptrdiff_t)(gate->wp ? nr : gate->width),
-        .panel = (ptrdiff_t)(gate->wp ? nr * gate->inputs : nr),
-        .start = w + bytes(plan, gate->inputs * gate->width),       /* the bias row */
+        .b = w.b, .ldb = w.ldb, .panel = w.panel,
+        .start = plan->params + bytes(plan, gate->w + gate->inputs * gate->width),      /* the bias row */
         .c = out_at(p, g, r0), .ldc = (ptrdiff_t)p->ws->gate[g].ld,
         .epilogue = act->epilogue,
         .after = act->tilewise && !in_registers ? act->forward : NULL});
@@ -83,12 +80,11 @@ static void dense_backward(const struct pass *p, int g, size_t r0, size_t r1)
     const int in_registers = act->epilogue_grad != FBP_STORE;
     if (!gradient_wanted(p, to)) return;
     char *c = grad_at(p, to, r0);
-    plan->kernels->gemm_rows(&(struct fbp_gemm){
+    const struct fbp_weights w = fbp_weights_of(plan, gate);
+    plan->kernels->gemm_rows_transposed(&(struct fbp_gemm){
         .m = r1 - r0, .n = gate->inputs, .k = gate->width,
         .a = p->ws->gate[g].grad_row + r0,
-        .b = gate->wt,
-        .ldb = (ptrdiff_t)plan->kernels->nr,
-        .panel = (ptrdiff_t)(plan->kernels->nr * gate->width),
+        .b = w.b, .ldb = w.ldb, .panel = w.panel,
         .start = gate->first[0] ? NULL : c, .ldstart = (ptrdiff_t)below->ld,
         .c = c, .ldc = (ptrdiff_t)below->ld,
         .epilogue = gate->last[0] ? act->epilogue_grad : FBP_STORE,

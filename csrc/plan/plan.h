@@ -29,8 +29,6 @@ struct gate {
     size_t inputs;                  /* I */
     size_t w;                       /* W (I + 1, U) starts there in params */
     char *wp;                       /* panels of the weights (I, U), which training updates; NULL where params itself serves */
-    char *wt;                       /* panels of W transposed (U, I) */
-    int wt_fresh;
 };
 
 /* A block of one gate's W, the piece of work of phase B: rows i0 .. i1 of the weights, one panel of columns from j on,
@@ -113,8 +111,7 @@ enum phase_b {
     FBP_UPDATE,                     /* the update from grads */
 };
 void fbp_weights_phase(struct fbp_plan *plan, const struct workspace *ws, size_t rows, enum phase_b what, int thread, int threads);
-enum transposed { FBP_NONE, FBP_WANTED, FBP_ALL };      /* of which gates W transposed is needed: a pass forward, back, back to inputs */
-void fbp_weights_refresh(struct fbp_plan *plan, enum transposed need);
+void fbp_weights_refresh(struct fbp_plan *plan);
 void fbp_weights_publish(struct fbp_plan *plan);
 int fbp_weights_units(struct fbp_plan *plan);
 
@@ -129,6 +126,19 @@ int fbp_array_in_place(const struct fbp_array *a, int dtype, size_t size);
 void fbp_array_convert(const struct fbp_array *a, int64_t row, int dtype, void *to);
 int fbp_row_finite(const void *row, int dtype, size_t n);
 int64_t fbp_array_label(const struct fbp_array *a, int64_t row);
+
+/* Where a gate's weights are: as B of a product, see struct fbp_gemm. */
+struct fbp_weights {
+    const char *b;
+    ptrdiff_t ldb, panel;
+};
+
+static inline struct fbp_weights fbp_weights_of(const struct fbp_plan *plan, const struct gate *gate)
+{
+    const size_t nr = plan->kernels->nr;
+    if (gate->wp) return (struct fbp_weights){gate->wp, (ptrdiff_t)nr, (ptrdiff_t)(nr * gate->inputs)};
+    return (struct fbp_weights){plan->params + gate->w * plan->kernels->size, (ptrdiff_t)gate->width, (ptrdiff_t)nr};
+}
 
 static inline size_t fbp_min(size_t a, size_t b) { return a < b ? a : b; }
 

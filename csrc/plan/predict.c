@@ -83,7 +83,7 @@ int fbp_predict(fbp_plan *plan, const struct fbp_array *x, void *out, int64_t *n
     if (atomic_load(&plan->exports) > 0 || atomic_load(&plan->touched)) {
         fbp_lock_release(&plan->lock);
         fbp_lock_write(&plan->lock);
-        fbp_weights_refresh(plan, FBP_NONE);
+        fbp_weights_refresh(plan);
         fbp_lock_release(&plan->lock);
         fbp_lock_read(&plan->lock);
     }

@@ -87,7 +87,7 @@ int fbp_train(fbp_plan *plan, const struct fbp_array *x, const struct fbp_array 
     int status = fbp_training_workspace(plan, (size_t)rows);
     if (status == FBP_OK) {
         plan->forward_rows = -1;
-        fbp_weights_refresh(plan, FBP_WANTED);
+        fbp_weights_refresh(plan);
         struct training t = {.pass = {.plan = plan, .ws = plan->training, .x = x, .y = y, .labels = labels, .order = run->order,
                                       .first = run->next},
                              .run = run, .start = fbp_seconds()};
@@ -137,7 +137,7 @@ int fbp_forward(fbp_plan *plan, const struct fbp_array *x, void *out)
     const int64_t rows = x[0].rows;
     const int status = fbp_training_workspace(plan, (size_t)rows);
     if (status == FBP_OK) {
-        fbp_weights_refresh(plan, FBP_NONE);
+        fbp_weights_refresh(plan);
         struct by_hand h = {.pass = {.plan = plan, .ws = plan->training, .x = x, .rows = rows, .keep = 1}, .out = out};
         fbp_pool_run(fbp_threads_for(plan->forward_operations * (double)rows), forward_job, &h);
         plan->forward_rows = rows;
@@ -164,7 +164,7 @@ int fbp_backward(fbp_plan *plan, const struct fbp_array *dout, void *dx)
     fbp_lock_write(&plan->lock);
     const int status = plan->forward_rows < 0 || plan->forward_rows != dout->rows ? FBP_NO_FORWARD : FBP_OK;
     if (status == FBP_OK) {
-        fbp_weights_refresh(plan, dx ? FBP_ALL : FBP_WANTED);
+        fbp_weights_refresh(plan);
         struct by_hand h = {.pass = {.plan = plan, .ws = plan->training, .rows = dout->rows, .inputs_wanted = dx != NULL},
                             .dout = dout, .out = dx};
         fbp_pool_run(fbp_threads_for(plan->operations * (double)dout->rows), backward_job, &h);
@@ -183,7 +183,7 @@ int fbp_update(fbp_plan *plan)
 {
     if (plan->optimizer < 0) return FBP_BAD_GRAPH;
     fbp_lock_write(&plan->lock);
-    fbp_weights_refresh(plan, FBP_WANTED);
+    fbp_weights_refresh(plan);
     plan->behind = 1;
     fbp_pool_run(fbp_threads_for(8.0 * (double)plan->parameters), update_job, plan);
     publish_to_views(plan);

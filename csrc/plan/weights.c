@@ -48,14 +48,6 @@ static void *weights_at(const struct fbp_plan *plan, const struct gate *gate, si
     return gate->wp ? at(plan, gate->wp, (j / nr * gate->inputs + i) * nr) : at(plan, plan->params, gate->w + i * gate->width + j);
 }
 
-/* The same block into wt. */
-static void transpose_block(const struct fbp_plan *plan, const struct gate *gate, size_t i0, size_t i1, size_t j0, size_t j1)
-{
-    ptrdiff_t ld;
-    const char *block = weights_at(plan, gate, 0, j0, &ld);
-    plan->kernels->pack_transposed(block - j0 * plan->kernels->size, ld, gate->inputs, i0, i1, j0, j1, gate->width, gate->wt);
-}
-
 /* Copies between params and wp of all gates that have one. */
 static void exchange(const struct fbp_plan *plan, int into_params)
 {
@@ -76,23 +68,11 @@ void fbp_weights_publish(struct fbp_plan *plan)
 }
 
 /* Makes the packed copies that are needed agree with params, where a user may have written to them. */
-void fbp_weights_refresh(struct fbp_plan *plan, enum transposed need)
+void fbp_weights_refresh(struct fbp_plan *plan)
 {
-    const size_t nr = plan->kernels->nr;
-    const int stale = atomic_exchange(&plan->touched, atomic_load(&plan->exports) > 0);
-    if (stale) {
-        fbp_weights_publish(plan);                  /* nothing, unless this process was forked in the middle of a step */
-        exchange(plan, 0);
-    }
-    for (int g = 0; g < plan->gates; g++) {
-        struct gate *gate = &plan->gate[g];
-        if (gate->kind != FBP_GATE_DENSE) continue;
-        if (stale) gate->wt_fresh = 0;
-        if (gate->wt_fresh || need == FBP_NONE || (need == FBP_WANTED && !plan->gate[gate->in[0]].wanted)) continue;
-        for (size_t j = 0; j < gate->width; j += nr)
-            transpose_block(plan, gate, 0, gate->inputs, j, fbp_min(j + nr, gate->width));
-        gate->wt_fresh = 1;
-    }
+    if (!atomic_exchange(&plan->touched, atomic_load(&plan->exports) > 0)) return;
+    fbp_weights_publish(plan);                      /* nothing, unless this process was forked in the middle of a step */
+    exchange(plan, 0);
 }
 
 /* dW of a unit's rows and its bias row over the batch: S, cut every FBP_REDUCTION_ROWS rows and the parts added in order. */
@@ -110,10 +90,9 @@ static void unit_product(const struct fbp_plan *plan, const struct workspace *ws
             .a = ws->gate[gate->in[0]].out_row + r, .a0 = (ptrdiff_t)u->i0,
             .b = dz, .ldb = (ptrdiff_t)gate->ld, .panel = (ptrdiff_t)k->nr,
             .c = c, .ldc = ldc,
-            .epilogue = r == 0 ? epilogue : FBP_ADD, .alpha = plan->hyper[0]});
-        if (!u->bias) continue;
-        k->col_sums(dz, (ptrdiff_t)gate->ld, count, u->j1 - u->j0, r == 0 ? bias : part);
-        if (r > 0) k->add_rows(bias, 0, part, 0, 1, u->j1 - u->j0);
+            .epilogue = r == 0 ? epilogue : FBP_ADD, .alpha = plan->hyper[0],
+            .sums = !u->bias ? NULL : r == 0 ? bias : part});
+        if (u->bias && r > 0) k->add_rows(bias, 0, part, 0, 1, u->j1 - u->j0);
     }
 }
 
@@ -151,7 +130,6 @@ static void run_unit(struct fbp_plan *plan, const struct workspace *ws, size_t r
     }
     if (!updated) update_rows(plan, weights, cols, w, ld, block, ld_flat, g, ldg);
     if (u->bias) update_rows(plan, 1, cols, at(plan, plan->params, bias), 0, bias, 0, g_bias, 0);
-    if (plan->gate[gate->in[0]].wanted) transpose_block(plan, gate, u->i0, u->i1, u->j0, u->j1);
 }
 
 void fbp_weights_phase(struct fbp_plan *plan, const struct workspace *ws, size_t rows, enum phase_b what, int thread, int threads)
@@ -165,7 +143,4 @@ void fbp_weights_phase(struct fbp_plan *plan, const struct workspace *ws, size_t
         if (thread + 1 < threads && middle >= (thread + 1) * share) break;
         run_unit(plan, ws, rows, what, u);
     }
-    if (thread != 0 || what == FBP_GRADIENTS) return;
-    for (int g = 0; g < plan->gates; g++)                           /* copies that this phase does not keep up to date */
-        if (plan->gate[g].kind == FBP_GATE_DENSE && !plan->gate[plan->gate[g].in[0]].wanted) plan->gate[g].wt_fresh = 0;
 }

@@ -1,0 +1,210 @@
+/* tile.h: tiles of MR x (NV * VL) accumulators that stay in registers.
+ *
+ * Every element of C is one chain of FMAs over k in increasing order; vectors run across columns, never along k. So the
+ * bits depend on neither the tile, nor the ISA, nor the way rows are split among threads.
+ */
+#ifndef FBP_TILE_H
+#define FBP_TILE_H
+
+#include "kernels.h"
+#include "pack.h"
+#include "vec.h"
+
+#define UNROLL _Pragma("GCC unroll 16")          /* arrays of vectors become registers only when every loop is unrolled */
+#define OPAQUE(p) __asm__("" : "+r"(p))         /* one pointer with small displacements, not one register per row */
+#define IN_MEMORY(array) __asm__("" : "+m"(array))    /* more pointers than registers: read them where they are */
+
+#define PREFETCH_FROM 96                        /* products shorter than this gain nothing from asking for C early */
+
+struct tile {
+    const real *const *a;       /* row pointers: rows of the tile (gemm_rows) or of the reduction (gemm_cols) */
+    ptrdiff_t a0;
+    const real *b;
+    ptrdiff_t ldb, panel;
+    size_t k;
+    const real *start;
+    ptrdiff_t ldstart;
+    real *c;
+    ptrdiff_t ldc;
+    const real *o;
+    ptrdiff_t ldo;
+    real *sums;                 /* gemm_cols: NULL, or where the row of C for a column of ones in A goes */
+    real alpha;
+    int epilogue;
+    size_t last;                /* columns in the last register, 1..VL */
+};
+
+INLINE void tile_start(const int mr, const int nv, const struct tile *t, vec acc[][NV])
+{
+    if (t->start == NULL) {
+        UNROLL for (int i = 0; i < mr; i++)
+            UNROLL for (int j = 0; j < nv; j++) acc[i][j] = vzero();
+        return;
+    }
+    const vtail last = vtail_of(t->last);
+    UNROLL for (int i = 0; i < mr; i++)
+        UNROLL for (int j = 0; j < nv; j++) {
+            const real *s = t->start + i * t->ldstart + j * VL;
+            acc[i][j] = j == nv - 1 ? vload_tail(s, last) : vload(s);
+        }
+}
+
+/* The epilogue, on the registers, then the stores; only the last register of a row can be partial. */
+INLINE void tile_finish(const int mr, const int nv, const struct tile *t, vec acc[][NV])
+{
+    const vtail last = vtail_of(t->last);
+    const vec alpha = vset1(t->alpha);
+    switch (t->epilogue) {
+    case FBP_RELU:
+        UNROLL for (int i = 0; i < mr; i++)
+            UNROLL for (int j = 0; j < nv; j++) acc[i][j] = vmax(vzero(), acc[i][j]);
+        break;
+    case FBP_RELU_GRAD:
+        UNROLL for (int i = 0; i < mr; i++)
+            UNROLL for (int j = 0; j < nv; j++) {
+                const real *o = t->o + i * t->ldo + j * VL;
+                acc[i][j] = acc[i][j] * vstep(j == nv - 1 ? vload_tail(o, last) : vload(o));
+            }
+        break;
+    case FBP_ADD:
+        UNROLL for (int i = 0; i < mr; i++)
+            UNROLL for (int j = 0; j < nv; j++) {
+                const real *c = t->c + i * t->ldc + j * VL;
+                acc[i][j] = (j == nv - 1 ? vload_tail(c, last) : vload(c)) + acc[i][j];
+            }
+        break;
+    case FBP_AXPY:
+        UNROLL for (int i = 0; i < mr; i++)
+            UNROLL for (int j = 0; j < nv; j++) {
+                const real *c = t->c + i * t->ldc + j * VL;
+                acc[i][j] = vfma(alpha, acc[i][j], j == nv - 1 ? vload_tail(c, last) : vload(c));
+            }
+        break;
+    default: break;
+    }
+    UNROLL for (int i = 0; i < mr; i++)
+        UNROLL for (int j = 0; j < nv; j++) {
+            real *c = t->c + i * t->ldc + j * VL;
+            if (j == nv - 1) vstore_tail(c, acc[i][j], last);
+            else vstore(c, acc[i][j]);
+        }
+}
+
+INLINE void tile_fma(const int mr, const int nv, vec acc[][NV], const vec bv[], const real *a[])
+{
+    UNROLL for (int i = 0; i < mr; i++) {
+        const vec x = vset1(*a[i]);
+        UNROLL for (int j = 0; j < nv; j++) acc[i][j] = vfma(x, bv[j], acc[i][j]);
+    }
+}
+
+/* a_k = a[i][a0 + k] */
+INLINE void tile_rows(const int mr, const int nv, const struct tile *t)
+{
+    vec acc[MR][NV];
+    const real *a[MR];
+    const real *b = t->b;
+    const ptrdiff_t ldb = t->ldb;
+    const size_t k = t->k;
+    tile_start(mr, nv, t, acc);
+    UNROLL for (int i = 0; i < mr; i++) a[i] = t->a[i] + t->a0;
+    for (size_t p = 0; p < k; p++, b += ldb) {
+        const real *at[MR];
+        vec bv[NV];
+        UNROLL for (int j = 0; j < nv; j++) bv[j] = vload(b + j * VL);
+        UNROLL for (int i = 0; i < mr; i++) at[i] = a[i] + p;
+        tile_fma(mr, nv, acc, bv, at);
+    }
+    tile_finish(mr, nv, t, acc);
+}
+
+/* a_k = a[k][a0 + i]; with `ones`, the last of the mr rows is that of a column of ones. */
+INLINE void tile_cols(const int mr, const int nv, const int ones, const struct tile *t)
+{
+    vec acc[MR][NV];
+    const int rows = mr - ones;
+    const real *const *a = t->a;
+    const real *b = t->b;
+    const ptrdiff_t ldb = t->ldb, a0 = t->a0;
+    const size_t k = t->k;
+    tile_start(rows, nv, t, acc);
+    if (ones) UNROLL for (int j = 0; j < nv; j++) acc[rows][j] = vzero();
+    if (t->epilogue >= FBP_ADD && k >= PREFETCH_FROM)               /* C is read at the end, and may lie in memory */
+        UNROLL for (int i = 0; i < rows; i++)
+            UNROLL for (int j = 0; j < nv; j++) __builtin_prefetch(t->c + i * t->ldc + j * VL, 1);
+    for (size_t p = 0; p < k; p++, b += ldb) {
+        const real *row = a[p] + a0, *at[MR];
+        vec bv[NV];
+        OPAQUE(row);
+        UNROLL for (int j = 0; j < nv; j++) bv[j] = vload(b + j * VL);
+        UNROLL for (int i = 0; i < rows; i++) at[i] = row + i;
+        tile_fma(rows, nv, acc, bv, at);
+        if (ones) UNROLL for (int j = 0; j < nv; j++) acc[rows][j] = acc[rows][j] + bv[j];
+    }
+    tile_finish(rows, nv, t, acc);
+    if (ones)
+        UNROLL for (int j = 0; j < nv; j++) {
+            if (j == nv - 1) vstore_tail(t->sums + j * VL, acc[rows][j], vtail_of(t->last));
+            else vstore(t->sums + j * VL, acc[rows][j]);
+        }
+}
+
+/* A few rows by several whole panels, so that there are accumulators enough to hide the latency of an FMA. */
+#define WIDE_PANELS 4
+INLINE void tile_wide(const int mr, const int panels, const struct tile *t)
+{
+    vec acc[WIDE_PANELS][MR][NV];
+    struct tile one = *t;
+    const real *a[MR], *b[WIDE_PANELS];
+    UNROLL for (int q = 0; q < panels; q++) {
+        one.start = t->start ? t->start + q * NR : NULL;
+        tile_start(mr, NV, &one, acc[q]);
+        b[q] = t->b + q * t->panel;
+    }
+    UNROLL for (int i = 0; i < mr; i++) a[i] = t->a[i] + t->a0;
+    for (size_t p = 0; p < t->k; p++) {
+        const ptrdiff_t at = (ptrdiff_t)p * t->ldb;
+        vec x[MR];
+        UNROLL for (int i = 0; i < mr; i++) x[i] = vset1(a[i][p]);
+        UNROLL for (int q = 0; q < panels; q++)
+            UNROLL for (int j = 0; j < NV; j++) {
+                const vec w = vload(b[q] + at + j * VL);
+                UNROLL for (int i = 0; i < mr; i++) acc[q][i][j] = vfma(x[i], w, acc[q][i][j]);
+            }
+    }
+    UNROLL for (int q = 0; q < panels; q++) {
+        one.c = t->c + q * NR;
+        one.o = t->o ? t->o + q * NR : NULL;
+        tile_finish(mr, NV, &one, acc[q]);
+    }
+}
+
+/* One function per shape of tile; TILE_ROWS (of the stub) lists the row counts 1..MR, WIDE_ROWS_p those for p panels: up to
+ * MR / p. */
+typedef void tile_fn(const struct tile *);
+#define DEFINE_TILES(mr)                                                              \
+    static void tile_rows_##mr##_1(const struct tile *t) { tile_rows(mr, 1, t); }     \
+    static void tile_rows_##mr##_2(const struct tile *t) { tile_rows(mr, 2, t); }     \
+    static void tile_cols_##mr##_1(const struct tile *t) { tile_cols(mr, 1, 0, t); }  \
+    static void tile_cols_##mr##_2(const struct tile *t) { tile_cols(mr, 2, 0, t); }  \
+    static void tile_ones_##mr##_1(const struct tile *t) { tile_cols(mr, 1, 1, t); }  \
+    static void tile_ones_##mr##_2(const struct tile *t) { tile_cols(mr, 2, 1, t); }
+#define ROWS_ENTRY(mr) {tile_rows_##mr##_1, tile_rows_##mr##_2},
+#define COLS_ENTRY(mr) {tile_cols_##mr##_1, tile_cols_##mr##_2},
+#define ONES_ENTRY(mr) {tile_ones_##mr##_1, tile_ones_##mr##_2},
+TILE_ROWS(DEFINE_TILES)
+static tile_fn *const rows_tiles[MR][NV] = {TILE_ROWS(ROWS_ENTRY)};
+static tile_fn *const cols_tiles[MR][NV] = {TILE_ROWS(COLS_ENTRY)};
+static tile_fn *const ones_tiles[MR][NV] = {TILE_ROWS(ONES_ENTRY)};
+
+#define DEFINE_WIDE_2(mr) static void tile_wide_2_##mr(const struct tile *t) { tile_wide(mr, 2, t); }
+#define DEFINE_WIDE_3(mr) static void tile_wide_3_##mr(const struct tile *t) { tile_wide(mr, 3, t); }
+#define DEFINE_WIDE_4(mr) static void tile_wide_4_##mr(const struct tile *t) { tile_wide(mr, 4, t); }
+#define WIDE_ENTRY_2(mr) [1][mr] = tile_wide_2_##mr,
+#define WIDE_ENTRY_3(mr) [2][mr] = tile_wide_3_##mr,
+#define WIDE_ENTRY_4(mr) [3][mr] = tile_wide_4_##mr,
+WIDE_ROWS_2(DEFINE_WIDE_2) WIDE_ROWS_3(DEFINE_WIDE_3) WIDE_ROWS_4(DEFINE_WIDE_4)
+static tile_fn *const wide_tiles[WIDE_PANELS][MR / 2 + 1] = {WIDE_ROWS_2(WIDE_ENTRY_2) WIDE_ROWS_3(WIDE_ENTRY_3)
+                                                             WIDE_ROWS_4(WIDE_ENTRY_4)};
+
+#endif
