@@ -191,15 +191,15 @@ static void load_targets(const struct pass *p, size_t r0, size_t r1)
     struct workspace *ws = p->ws;
     const struct gate *out = &plan->gate[plan->gates - 1];
     const int in_place = fbp_array_in_place(y, plan->dtype, plan->kernels->size);
-    for (size_t r = r0; r < r1; r++) {
+    for (size_t r = r0; p->labels && r < r1; r++) {
+        const int64_t label = fbp_label(y, source_row(p, r));
+        const int good = label >= 0 && label < (int64_t)out->width;
+        ws->label[r] = good ? label : 0;
+        if (!good) atomic_store(p->bad, FBP_BAD_LABEL);                 /* the caller's array changed under us */
+    }
+    for (size_t r = r0; !p->labels && r < r1; r++) {
         const int64_t row = source_row(p, r);
-        if (p->labels) {
-            ws->label[r] = fbp_array_label(y, row);
-            if (ws->label[r] < 0 || ws->label[r] >= (int64_t)out->width) {     /* the caller's array changed under us */
-                atomic_store(p->bad, FBP_BAD_LABEL);
-                ws->label[r] = 0;
-            }
-        } else if (in_place) {
+        if (in_place) {
             ws->target[r] = y->data + row * y->row_stride;
         } else {
             char *copy = ws->target_copy + bytes(plan, r * out->ld);
@@ -224,8 +224,8 @@ void fbp_pass_loss(const struct pass *p, size_t r0, size_t r1)
         .scale = 1.0 / (double)p->rows,
         .loss = p->ws->loss + r0,
         .grad = grad_at(p, g, r0), .ldg = (ptrdiff_t)out->ld});
-    for (size_t r = r0; r < r1; r++)                /* a target that is not finite shows in the loss, so only then look closer */
-        if (!p->labels && !isfinite(p->ws->loss[r]) && !fbp_row_finite(p->ws->target[r], plan->dtype, out->width))
+    for (size_t r = r0; !p->labels && r < r1; r++)  /* a target that is not finite shows in the loss, so only then look closer */
+        if (!isfinite(p->ws->loss[r]) && !fbp_row_finite(p->ws->target[r], plan->dtype, out->width))
             atomic_store(p->bad, FBP_BAD_TARGET);
     deactivate(p, g, r0, r1);
 }

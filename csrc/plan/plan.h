@@ -11,6 +11,7 @@
 #define FBP_PLAN_H
 
 #include <stdatomic.h>
+#include <string.h>
 
 #include "../base/arena.h"
 #include "../base/pool.h"
@@ -126,6 +127,13 @@ int fbp_array_in_place(const struct fbp_array *a, int dtype, size_t size);
 void fbp_array_convert(const struct fbp_array *a, int64_t row, int dtype, void *to);
 int fbp_row_finite(const void *row, int dtype, size_t n);
 int64_t fbp_array_label(const struct fbp_array *a, int64_t row);
+static inline int64_t fbp_label(const struct fbp_array *a, int64_t row)     /* the same, at once for the usual type */
+{
+    if (a->type != FBP_TYPE_I64 || a->swapped) return fbp_array_label(a, row);
+    int64_t label;
+    memcpy(&label, a->data + row * a->row_stride, sizeof label);
+    return label;
+}
 
 /* Where a gate's weights are: as B of a product, see struct fbp_gemm. */
 struct fbp_weights {
