@@ -43,20 +43,20 @@ INLINE void narrow_columns(const struct fbp_gemm *g, struct tile *t, size_t j, s
     }
 }
 
-/* The block of B that comes next: `chunks` pieces of `bytes` each, `stride` bytes apart. It is asked for a part at a time, before
- * each row tile of the block in work. */
+/* The block of W that is transposed next: `chunks` pieces of `lines` cache lines each, `stride` bytes apart, too far for the
+ * hardware's prefetcher. Every row tile of the block in work asks for a share of it. */
 struct ahead {
     const char *from;
-    size_t chunks, bytes;
+    size_t chunks, lines;
     ptrdiff_t stride;
 };
-
 #define LINE 64
-INLINE void prefetch_part(const struct ahead *next, size_t part, size_t parts)
+
+INLINE void prefetch_share(const struct ahead *next, size_t part, size_t parts)
 {
-    const size_t lines = next->bytes / LINE, all = next->chunks * lines, end = (part + 1) * all / parts;
+    const size_t all = next->chunks * next->lines, end = (part + 1) * all / parts;
     for (size_t line = part * all / parts; line < end; line++)
-        __builtin_prefetch(next->from + (ptrdiff_t)(line / lines) * next->stride + line % lines * LINE, 0, 2);
+        __builtin_prefetch(next->from + (ptrdiff_t)(line / next->lines) * next->stride + line % next->lines * LINE, 0, 2);
 }
 
 /* Columns j .. j + cols of one panel, whose B starts at t->b, in balanced row tiles: 13 rows are 5 + 4 + 4. The sums of the
@@ -70,7 +70,7 @@ INLINE void panel_columns(const struct fbp_gemm *g, struct tile *t, size_t j, si
     for (size_t tile = 0, i = 0; tile < count; tile++) {
         const size_t mr = low + (tile < larger);
         const int ones = sums && tile == count - 1;
-        if (0 && next && next->chunks) prefetch_part(next, tile, count);
+        if (next && next->chunks) prefetch_share(next, tile, count);
         tile_at(g, t, i, j, rows_form);
         t->sums = ones ? (real *)g->sums + j : NULL;
         (rows_form ? rows_tiles : ones ? ones_tiles : cols_tiles)[mr - 1][nv - 1](t);
@@ -108,16 +108,14 @@ static void gemm_cols(const struct fbp_gemm *g)
 #define KC 1024
 #define KC_TRANSPOSED 512
 #define GROUP_BYTES (256 << 10)
+#define IN_CACHE (1 << 20)              /* weights of so many bytes need no prefetching */
 
-static struct ahead block_of(const struct fbp_gemm *g, size_t j, size_t k0, size_t k, const int transposed)
+static struct ahead block_at(const struct fbp_gemm *g, size_t j, size_t k0, size_t kc)
 {
-    const size_t size = sizeof(real);
-    const char *b = (const char *)g->b;
-    if (g->ldb != NR) return (struct ahead){0};                     /* weights in rows are small */
-    if (!transposed)
-        return (struct ahead){b + ((ptrdiff_t)(j / NR) * g->panel + (ptrdiff_t)(k0 * NR)) * (ptrdiff_t)size, 1, k * NR * size, 0};
-    return (struct ahead){b + ((ptrdiff_t)(k0 / NR) * g->panel + (ptrdiff_t)(j * NR)) * (ptrdiff_t)size, (k + NR - 1) / NR,
-                          NR * NR * size, g->panel * (ptrdiff_t)size};
+    const size_t k = g->k - k0 < kc ? g->k - k0 : kc, size = sizeof(real);
+    if (g->ldb != NR || g->n * g->k * size <= IN_CACHE) return (struct ahead){0};
+    return (struct ahead){(const char *)g->b + ((ptrdiff_t)(k0 / NR) * g->panel + (ptrdiff_t)(j * NR)) * (ptrdiff_t)size,
+                          (k + NR - 1) / NR, NR * NR * size / LINE, g->panel * (ptrdiff_t)size};
 }
 
 INLINE void blocks(const struct fbp_gemm *g, const size_t most, const int transposed)
@@ -138,11 +136,10 @@ INLINE void blocks(const struct fbp_gemm *g, const size_t most, const int transp
             struct tile t = tile_of(&part);
             for (size_t j = j0; j < j1; j += NR) {
                 const size_t cols = j1 - j < NR ? j1 - j : NR;
-                const struct ahead next = j + NR < j1 ? block_of(g, j + NR, k0, part.k, transposed)
-                                          : k0 + part.k < g->k
-                                              ? block_of(g, j0, k0 + part.k, g->k - k0 - part.k < kc ? g->k - k0 - part.k : kc, transposed)
-                                          : j1 < g->n ? block_of(g, j1, 0, kc < g->k ? kc : g->k, transposed)
-                                                      : (struct ahead){0};
+                struct ahead next = {0};
+                if (transposed && j + NR < j1) next = block_at(g, j + NR, k0, kc);
+                else if (transposed && k0 + kc < g->k) next = block_at(g, j0, k0 + kc, kc);
+                else if (transposed && j1 < g->n) next = block_at(g, j1, 0, kc);
                 if (transposed) transpose_panel((const real *)g->b, g->ldb, g->panel, j, cols, k0, part.k, block);
                 t.b = transposed ? block : (const real *)g->b + (ptrdiff_t)(j / NR) * g->panel + (ptrdiff_t)k0 * g->ldb;
                 columns(&part, &t, j, cols, 1, &next);

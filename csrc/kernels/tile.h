@@ -82,6 +82,11 @@ INLINE void tile_finish(const int mr, const int nv, const struct tile *t, vec ac
         break;
     default: break;
     }
+    if (t->last == (size_t)VL) {
+        UNROLL for (int i = 0; i < mr; i++)
+            UNROLL for (int j = 0; j < nv; j++) vstore(t->c + i * t->ldc + j * VL, acc[i][j]);
+        return;
+    }
     UNROLL for (int i = 0; i < mr; i++)
         UNROLL for (int j = 0; j < nv; j++) {
             real *c = t->c + i * t->ldc + j * VL;

@@ -27,8 +27,8 @@ int fbp_weights_units(struct fbp_plan *plan)
     for (int g = 0; g < plan->gates; g++) {
         const struct gate *gate = &plan->gate[g];
         if (gate->kind != FBP_GATE_DENSE) continue;
-        for (size_t j = 0; j < gate->width; j += nr)
-            for (size_t i = 0; i < gate->inputs; i += UNIT_ROWS, u++) {
+        for (size_t i = 0; i < gate->inputs; i += UNIT_ROWS)
+            for (size_t j = 0; j < gate->width; j += nr, u++) {
                 const size_t i1 = fbp_min(i + UNIT_ROWS, gate->inputs);
                 *u = (struct unit){.gate = g, .i0 = i, .i1 = i1, .j0 = j, .j1 = fbp_min(j + nr, gate->width),
                                    .bias = i1 == gate->inputs, .before = before};
