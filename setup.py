@@ -4,6 +4,7 @@ import sys
 import sysconfig
 from glob import glob
 
+import numpy
 from setuptools import Extension, setup
 
 # One wheel for every Python from 3.11 on; the stable ABI does not exist on free-threaded builds or other interpreters.
@@ -18,7 +19,7 @@ core = Extension(
     "fastbp._fastbp_core",
     sources=["src/fastbp/_fastbp_core.pyx", *sorted(glob("csrc/**/*.c", recursive=True))],
     depends=[*sorted(glob("csrc/**/*.h", recursive=True)), *sorted(glob("src/fastbp/*.pxi"))],
-    include_dirs=["csrc"],
+    include_dirs=["csrc", numpy.get_include()],
     extra_compile_args=flags,
     extra_link_args=["-pthread", *os.environ.get("FASTBP_LDFLAGS", "").split()],
     define_macros=[("Py_LIMITED_API", "0x030B0000")] if limited else [],

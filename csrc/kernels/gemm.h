@@ -63,7 +63,7 @@ INLINE void prefetch_share(const struct ahead *next, size_t part, size_t parts)
  * columns are one row more. */
 INLINE void panel_columns(const struct fbp_gemm *g, struct tile *t, size_t j, size_t cols, const int rows_form, const struct ahead *next)
 {
-    const size_t sums = g->sums != NULL, all = g->m + sums;
+    const size_t sums = !rows_form && g->sums != NULL, all = g->m + sums;
     const size_t count = (all + MR - 1) / MR, low = all / count, larger = all % count;
     const size_t nv = (cols + VL - 1) / VL;
     t->last = cols - (nv - 1) * VL;
@@ -73,7 +73,7 @@ INLINE void panel_columns(const struct fbp_gemm *g, struct tile *t, size_t j, si
         if (next && next->chunks) prefetch_share(next, tile, count);
         tile_at(g, t, i, j, rows_form);
         t->sums = ones ? (real *)g->sums + j : NULL;
-        (rows_form ? rows_tiles : ones ? ones_tiles : cols_tiles)[mr - 1][nv - 1](t);
+        (rows_form ? rows_tiles : ones ? ones_tiles : cols_tiles)[mr][nv - 1](t);
         if (g->after) g->after(t->c, g->ldc, t->o, g->ldo, mr - (size_t)ones, cols);
         i += mr;
     }
@@ -121,12 +121,13 @@ static struct ahead block_at(const struct fbp_gemm *g, size_t j, size_t k0, size
 INLINE void blocks(const struct fbp_gemm *g, const size_t most, const int transposed)
 {
     _Alignas(64) real block[transposed ? KC_TRANSPOSED * NR : 1];
-    const size_t parts = (g->k + most - 1) / most, kc = parts > 1 ? (g->k + parts * NR - 1) / (parts * NR) * NR : g->k;
+    const size_t parts = g->k > most ? (g->k + most - 1) / most : 1, kc = parts > 1 ? (g->k + parts * NR - 1) / (parts * NR) * NR : g->k;
     const size_t rows = g->m * NR * sizeof(real), panels = rows < GROUP_BYTES ? GROUP_BYTES / rows : 1;
     const size_t group = kc < g->k ? panels * NR : g->n;
     for (size_t j0 = 0; j0 < g->n; j0 += group) {
         const size_t j1 = g->n - j0 < group ? g->n : j0 + group;
-        for (size_t k0 = 0; k0 < g->k; k0 += kc) {
+        for (size_t step = 0; step < parts; step++) {
+            const size_t k0 = step * kc;
             struct fbp_gemm part = *g;
             part.k = g->k - k0 < kc ? g->k - k0 : kc;
             part.a0 = g->a0 + (ptrdiff_t)k0;

@@ -79,8 +79,8 @@ INLINE void cross_entropy_few(const struct fbp_loss_rows *l, size_t i, size_t ro
         transpose(z + b * VL);
         if (!l->label) transpose(t + b * VL);
     }
-    vec max = z[0];
-    for (size_t j = 1; j < n; j++) max = vmax(z[j], max);
+    vec max = vset1(-(real)INFINITY);
+    for (size_t j = 0; j < n; j++) max = vmax(z[j], max);
     vec weight = vset1(1), linear = vzero();
     if (l->label) {
         real linear_row[VL], label_row[VL];

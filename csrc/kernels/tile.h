@@ -194,13 +194,13 @@ typedef void tile_fn(const struct tile *);
     static void tile_cols_##mr##_2(const struct tile *t) { tile_cols(mr, 2, 0, t); }  \
     static void tile_ones_##mr##_1(const struct tile *t) { tile_cols(mr, 1, 1, t); }  \
     static void tile_ones_##mr##_2(const struct tile *t) { tile_cols(mr, 2, 1, t); }
-#define ROWS_ENTRY(mr) {tile_rows_##mr##_1, tile_rows_##mr##_2},
-#define COLS_ENTRY(mr) {tile_cols_##mr##_1, tile_cols_##mr##_2},
-#define ONES_ENTRY(mr) {tile_ones_##mr##_1, tile_ones_##mr##_2},
+#define ROWS_ENTRY(mr) [mr] = {tile_rows_##mr##_1, tile_rows_##mr##_2},
+#define COLS_ENTRY(mr) [mr] = {tile_cols_##mr##_1, tile_cols_##mr##_2},
+#define ONES_ENTRY(mr) [mr] = {tile_ones_##mr##_1, tile_ones_##mr##_2},
 TILE_ROWS(DEFINE_TILES)
-static tile_fn *const rows_tiles[MR][NV] = {TILE_ROWS(ROWS_ENTRY)};
-static tile_fn *const cols_tiles[MR][NV] = {TILE_ROWS(COLS_ENTRY)};
-static tile_fn *const ones_tiles[MR][NV] = {TILE_ROWS(ONES_ENTRY)};
+static tile_fn *const rows_tiles[MR + 1][NV] = {TILE_ROWS(ROWS_ENTRY)};
+static tile_fn *const cols_tiles[MR + 1][NV] = {TILE_ROWS(COLS_ENTRY)};
+static tile_fn *const ones_tiles[MR + 1][NV] = {TILE_ROWS(ONES_ENTRY)};
 
 #define DEFINE_WIDE_2(mr) static void tile_wide_2_##mr(const struct tile *t) { tile_wide(mr, 2, t); }
 #define DEFINE_WIDE_3(mr) static void tile_wide_3_##mr(const struct tile *t) { tile_wide(mr, 3, t); }

@@ -180,6 +180,8 @@ INLINE void vstore_tail(real *p, vec v, vtail t)
 #if defined(FBP_AVX512)
 typedef __m512i vindex;
 INLINE vec vpick(vec v, vindex index) { return CAT3(_mm512_permutexvar, SUFFIX, )(index, v); }   /* lane i = lane index[i] of v */
+/* A masked store must not be merged with the extraction before it: the merged instruction faults on lanes masked out. */
+#define APART(v) __asm__("" : "+v"(v))
 #if FBP_REAL == 32
 #define NARROW_MAX_ROWS 4       /* columns of narrow tiles: forms gemm_rows and gemm_cols */
 #define NARROW_MAX_COLS 8
@@ -206,9 +208,16 @@ INLINE vec vrows_load_tail(const int q, const real *const *p, ptrdiff_t at, size
 INLINE void vrow_store_tail(const int q, real *c, vec v, int row, size_t n)     /* n reals of one row */
 {
     const __mmask8 t = (__mmask8)((1u << n) - 1u);
-    if (q == 4) _mm_mask_storeu_ps(c, t, row == 0 ? _mm512_castps512_ps128(v) : row == 1 ? _mm512_extractf32x4_ps(v, 1)
-                                             : row == 2 ? _mm512_extractf32x4_ps(v, 2) : _mm512_extractf32x4_ps(v, 3));
-    else _mm256_mask_storeu_ps(c, t, row == 0 ? _mm512_castps512_ps256(v) : _mm512_extractf32x8_ps(v, 1));
+    if (q == 4) {
+        __m128 r = row == 0 ? _mm512_castps512_ps128(v) : row == 1 ? _mm512_extractf32x4_ps(v, 1)
+                   : row == 2 ? _mm512_extractf32x4_ps(v, 2) : _mm512_extractf32x4_ps(v, 3);
+        APART(r);
+        _mm_mask_storeu_ps(c, t, r);
+    } else {
+        __m256 r = row == 0 ? _mm512_castps512_ps256(v) : _mm512_extractf32x8_ps(v, 1);
+        APART(r);
+        _mm256_mask_storeu_ps(c, t, r);
+    }
 }
 #else
 #define NARROW_MAX_ROWS 4
@@ -227,8 +236,13 @@ INLINE vec vrows_load_tail(const int q, const real *const *p, ptrdiff_t at, size
 INLINE void vrow_store_tail(const int q, real *c, vec v, int row, size_t n)
 {
     const __mmask8 t = (__mmask8)((1u << n) - 1u);
-    if (q == 4) _mm256_mask_storeu_pd(c, t, row == 0 ? _mm512_castpd512_pd256(v) : _mm512_extractf64x4_pd(v, 1));
-    else vstore_tail(c, v, t);
+    if (q == 4) {
+        __m256d r = row == 0 ? _mm512_castpd512_pd256(v) : _mm512_extractf64x4_pd(v, 1);
+        APART(r);
+        _mm256_mask_storeu_pd(c, t, r);
+    } else {
+        vstore_tail(c, v, t);
+    }
 }
 #endif
 #elif defined(FBP_AVX2) && FBP_REAL == 32

@@ -1,21 +1,17 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, freethreading_compatible=True
 """The binding: array -> pointer, status -> exception, GIL off. It holds no arithmetic.
 
-Every array argument is read through the buffer protocol, in place where it is native, and its buffer is held while the GIL is
-released. One function turns a status into an exception.
+Every array argument is a NumPy array or made into one; it is read in place and held while the GIL is released. One function
+turns a status into an exception.
 """
-from cpython.buffer cimport (PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_FULL_RO, PyBUF_WRITABLE, PyBuffer_Release,
-                             PyObject_GetBuffer)
+from cpython.buffer cimport PyBUF_FORMAT
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 import os
-import sys
 
 import numpy as np
-
-cdef bint _LITTLE = sys.byteorder == "little"
 
 
 cdef extern from "fbp.h" nogil:
@@ -112,59 +108,69 @@ cdef int _interrupted() noexcept with gil:
 
 # ---- arrays ---------------------------------------------------------------------------------------------------------------
 
-_ndarray = np.ndarray
-_empty = np.empty
+cdef extern from *:
+    """
+    #define NPY_NO_DEPRECATED_API NPY_2_0_API_VERSION
+    #include <numpy/arrayobject.h>
+    #define ARRAY_CHECK(o) PyArray_Check(o)
+    #define ARRAY_DATA(o) PyArray_BYTES((PyArrayObject *)(o))
+    #define ARRAY_NDIM(o) PyArray_NDIM((PyArrayObject *)(o))
+    #define ARRAY_SHAPE(o, i) PyArray_DIM((PyArrayObject *)(o), i)
+    #define ARRAY_STRIDE(o, i) PyArray_STRIDE((PyArrayObject *)(o), i)
+    #define ARRAY_TYPE(o) PyArray_TYPE((PyArrayObject *)(o))
+    #define ARRAY_SIZE(o) PyArray_ITEMSIZE((PyArrayObject *)(o))
+    #define ARRAY_SWAPPED(o) PyArray_ISBYTESWAPPED((PyArrayObject *)(o))
+    #define ARRAY_CARRAY(o) PyArray_ISCARRAY((PyArrayObject *)(o))
+    """
+    int _import_array() except -1
+    bint ARRAY_CHECK(object)
+    char *ARRAY_DATA(object)
+    int ARRAY_NDIM(object)
+    Py_ssize_t ARRAY_SHAPE(object, int)
+    Py_ssize_t ARRAY_STRIDE(object, int)
+    int ARRAY_TYPE(object)
+    int ARRAY_SIZE(object)
+    bint ARRAY_SWAPPED(object)
+    bint ARRAY_CARRAY(object)       # C-contiguous, aligned, writable, native byte order
+    object PyArray_EMPTY(int ndim, Py_ssize_t *shape, int type, int fortran)
+    enum:
+        NPY_BOOL, NPY_HALF, NPY_FLOAT, NPY_DOUBLE, NPY_BYTE, NPY_UBYTE, NPY_SHORT, NPY_USHORT, NPY_INT, NPY_UINT, NPY_LONG
+        NPY_ULONG, NPY_LONGLONG, NPY_ULONGLONG
+
+_import_array()
 
 
-cdef int _element_type(const char *format, Py_ssize_t itemsize, int *swapped):
-    """The enum fbp_type of a buffer's format, or -1."""
-    cdef char code = c'B'
-    cdef int size
-    swapped[0] = 0
-    if format != NULL:
-        code = format[0]
-        if code in (c'@', c'=', c'<', c'>', c'!', c'|'):
-            swapped[0] = code == (c'>' if _LITTLE else c'<') or (_LITTLE and code == c'!')
-            format += 1
-            code = format[0]
-        if format[0] == 0 or format[1] != 0:
-            return -1
-    if code == c'f':
+cdef int _element_type(object array):
+    """The enum fbp_type of a NumPy array's elements, or -1."""
+    cdef int code = ARRAY_TYPE(array), size = ARRAY_SIZE(array), log = size > 1
+    log += (size > 2) + (size > 4)
+    if code == NPY_FLOAT:
         return FBP_TYPE_F32
-    if code == c'd':
+    if code == NPY_DOUBLE:
         return FBP_TYPE_F64
-    if code == c'e':
+    if code == NPY_HALF:
         return FBP_TYPE_F16
-    if itemsize not in (1, 2, 4, 8):
-        return -1
-    size = 0 if itemsize == 1 else 1 if itemsize == 2 else 2 if itemsize == 4 else 3
-    if code in (c'b', c'h', c'i', c'l', c'q', c'n'):
-        return FBP_TYPE_I8 + size
-    if code in (c'?', c'B', c'H', c'I', c'L', c'Q', c'N'):
-        return FBP_TYPE_U8 + size
+    if code in (NPY_BYTE, NPY_SHORT, NPY_INT, NPY_LONG, NPY_LONGLONG):
+        return FBP_TYPE_I8 + log
+    if code in (NPY_BOOL, NPY_UBYTE, NPY_USHORT, NPY_UINT, NPY_ULONG, NPY_ULONGLONG):
+        return FBP_TYPE_U8 + log
     return -1
 
 
 cdef class _Array:
-    """One argument: its buffer, held until the object dies, and its description for C."""
-    cdef Py_buffer view
-    cdef bint held
+    """One argument, held until this object dies, and its description for C."""
     cdef fbp_array a
     cdef int ndim
     cdef object value
 
-    def __dealloc__(self):
-        if self.held:
-            PyBuffer_Release(&self.view)
-
     @property
     def shape(self):
-        return tuple([self.view.shape[i] for i in range(self.ndim)])
+        return self.value.shape
 
     cdef bint overlaps(self, const char *low, const char *high):
         """Whether any element may lie in low .. high."""
         cdef const char *first = self.a.data
-        cdef const char *last = self.a.data + self.view.itemsize
+        cdef const char *last = self.a.data + ARRAY_SIZE(self.value)
         cdef Py_ssize_t reach
         if self.a.rows == 0 or self.a.cols == 0:
             return False
@@ -184,27 +190,31 @@ cdef class _Array:
 cdef _Array _read(object value, str name):
     """Any array-like of one or two dimensions that holds real numbers."""
     cdef _Array array = _Array.__new__(_Array)
-    if not isinstance(value, _ndarray):
+    if not ARRAY_CHECK(value):
         try:
             value = np.asarray(value)
         except ValueError:
             raise ValueError(f"{name} must be a rectangular array, got rows of different lengths") from None
-    try:
-        PyObject_GetBuffer(value, &array.view, PyBUF_FULL_RO)
-    except (ValueError, BufferError):
-        raise TypeError(f"{name} must hold real numbers, got dtype {value.dtype}") from None
-    array.held = True
     array.value = value
-    array.a.type = _element_type(array.view.format, array.view.itemsize, &array.a.swapped)
+    array.a.type = _element_type(value)
     if array.a.type < 0:
         raise TypeError(f"{name} must hold real numbers, got dtype {value.dtype}")
-    array.ndim = array.view.ndim
-    array.a.data = <const char *>array.view.buf
-    array.a.rows = array.view.shape[0] if array.ndim >= 1 else 1
-    array.a.cols = array.view.shape[1] if array.ndim >= 2 else 1
-    array.a.row_stride = array.view.strides[0] if array.ndim >= 1 else 0
-    array.a.col_stride = array.view.strides[1] if array.ndim >= 2 else 0
+    array.a.swapped = ARRAY_SWAPPED(value)
+    array.ndim = ARRAY_NDIM(value)
+    array.a.data = ARRAY_DATA(value)
+    array.a.rows = ARRAY_SHAPE(value, 0) if array.ndim >= 1 else 1
+    array.a.cols = ARRAY_SHAPE(value, 1) if array.ndim >= 2 else 1
+    array.a.row_stride = ARRAY_STRIDE(value, 0) if array.ndim >= 1 else 0
+    array.a.col_stride = ARRAY_STRIDE(value, 1) if array.ndim >= 2 else 0
     return array
+
+
+cdef object _matrix(int64_t rows, int64_t cols, int dtype):
+    """A new array."""
+    cdef Py_ssize_t shape[2]
+    shape[0] = rows
+    shape[1] = cols
+    return PyArray_EMPTY(2, shape, NPY_FLOAT if dtype == FBP_F32 else NPY_DOUBLE, 0)
 
 
 cdef _Array _read_matrix(object value, str name, int64_t width):
@@ -419,26 +429,28 @@ cdef class Plan:
     def predict(self, x, out=None):
         """out (rows, width) for x (rows, features)."""
         cdef _Array xa = _read_matrix(x, "X", self.features)
-        cdef _Array oa
         cdef int64_t next = 0, rows = xa.a.rows
         cdef int status = FBP_PAUSED
-        result = _empty((rows, self.width), self.numpy_dtype) if out is None else out
-        oa = self._result(result, rows)
-        if out is not None:
-            self._check_apart(xa, oa)
+        cdef void *to
+        if out is None:
+            out = _matrix(rows, self.width, self.dtype)
+        else:
+            self._check_result(out, rows)
+            self._check_apart(xa, out)
+        to = ARRAY_DATA(out)
         while status == FBP_PAUSED and rows > 0:
             with nogil:
-                status = fbp_predict(self.plan, &xa.a, oa.view.buf, &next, _interrupted)
+                status = fbp_predict(self.plan, &xa.a, to, &next, _interrupted)
             if status == FBP_PAUSED:
                 PyErr_CheckSignals()
         if status != FBP_OK and status != FBP_PAUSED:
             raise _error(status, "")
-        return result
+        return out
 
-    cdef _check_apart(self, _Array x, _Array out):
+    cdef _check_apart(self, _Array x, object out):
         """out overlaps neither x nor the parameters."""
-        cdef const char *low = <const char *>out.view.buf
-        cdef const char *high = low + out.view.len
+        cdef const char *low = ARRAY_DATA(out)
+        cdef const char *high = low + x.a.rows * self.width * self.size
         cdef const char *params = <const char *>fbp_plan_params(self.plan)
         cdef const char *params_end = params + fbp_plan_parameters(self.plan) * self.size
         if x.overlaps(low, high):
@@ -446,28 +458,18 @@ cdef class Plan:
         if low < params_end and params < high:
             raise ValueError("out must not overlap the parameters")
 
-    cdef _Array _result(self, object out, int64_t rows):
-        """The buffer of `out`, which must fit exactly and be writable."""
-        cdef _Array array = _Array.__new__(_Array)
-        cdef int swapped = 0
-        if isinstance(out, _ndarray):
-            try:
-                PyObject_GetBuffer(out, &array.view, PyBUF_WRITABLE | PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
-            except (ValueError, BufferError):
-                raise self._bad_result(out, rows) from None
-            array.held = True
-            if (array.view.ndim == 2 and array.view.shape[0] == rows and array.view.shape[1] == self.width
-                    and _element_type(array.view.format, array.view.itemsize, &swapped) == self._type() and not swapped
-                    and <size_t>array.view.buf % self.size == 0):
-                return array
-        raise self._bad_result(out, rows)
+    cdef _check_result(self, object out, int64_t rows):
+        """`out` must fit exactly and be writable."""
+        if not (ARRAY_CHECK(out) and ARRAY_NDIM(out) == 2 and ARRAY_SHAPE(out, 0) == rows and ARRAY_SHAPE(out, 1) == self.width
+                and _element_type(out) == self._type() and ARRAY_CARRAY(out)):
+            raise self._bad_result(out, rows)
 
     cdef int _type(self):
         return FBP_TYPE_F32 if self.dtype == FBP_F32 else FBP_TYPE_F64
 
     cdef object _bad_result(self, object out, int64_t rows):
         wanted = f"out must be a writable C-contiguous {self.numpy_dtype} array of shape ({rows}, {self.width})"
-        if not isinstance(out, _ndarray):
+        if not ARRAY_CHECK(out):
             return TypeError(f"{wanted}, got {type(out).__name__}")
         if out.dtype != self.numpy_dtype:
             return TypeError(f"{wanted}, got dtype {out.dtype}")
@@ -480,12 +482,11 @@ cdef class Plan:
     def forward(self, x):
         """The output for x; keeps the activations for backward."""
         cdef _Array xa = _read_matrix(x, "x", self.features)
-        cdef _Array oa
         cdef int status
-        result = _empty((xa.a.rows, self.width), self.numpy_dtype)
-        oa = self._result(result, xa.a.rows)
+        cdef object result = _matrix(xa.a.rows, self.width, self.dtype)
+        cdef void *to = ARRAY_DATA(result)
         with nogil:
-            status = fbp_forward(self.plan, &xa.a, oa.view.buf)
+            status = fbp_forward(self.plan, &xa.a, to)
         if status != FBP_OK:
             raise _error(status, f"x has {xa.a.rows} rows")
         return result
@@ -493,24 +494,20 @@ cdef class Plan:
     def backward(self, dout, bint inputs):
         """Fills grads from dE/dO; returns dE/dx if asked."""
         cdef _Array da
-        cdef Py_buffer view
         cdef int status
         cdef int64_t rows = fbp_forward_rows(self.plan)
+        cdef object result = None
+        cdef void *to = NULL
         if rows < 0:
             raise _error(FBP_NO_FORWARD, "")
         da = _read(dout, "dout")
         if da.ndim != 2 or da.a.rows != rows or da.a.cols != self.width:
             raise ValueError(f"dout must have the shape of the output, ({rows}, {self.width}), got {da.shape}")
-        if not inputs:
-            with nogil:
-                status = fbp_backward(self.plan, &da.a, NULL)
-            result = None
-        else:
-            result = _empty((rows, self.features), self.numpy_dtype)
-            PyObject_GetBuffer(result, &view, PyBUF_WRITABLE)
-            with nogil:
-                status = fbp_backward(self.plan, &da.a, view.buf)
-            PyBuffer_Release(&view)
+        if inputs:
+            result = _matrix(rows, self.features, self.dtype)
+            to = ARRAY_DATA(result)
+        with nogil:
+            status = fbp_backward(self.plan, &da.a, to)
         if status != FBP_OK:
             raise _error(status, "")
         return result
@@ -557,8 +554,9 @@ def loss_gradient(int loss, out, target):
     """(loss, dE/dout) of one row of the table of losses."""
     cdef bint labels
     cdef _Array ya
-    cdef Py_buffer view, dview
     cdef double value = 0
+    cdef const char *data
+    cdef char *gradient
     cdef int status
     cdef int64_t width
     cdef int dtype
@@ -571,12 +569,10 @@ def loss_gradient(int loss, out, target):
     dtype = FBP_F32 if out.dtype == np.float32 else FBP_F64
     ya = _read_targets(target, "target", out.shape[0], width, dtype, LOSSES[loss] == "cross_entropy", &labels, True)
     dout = np.empty_like(out)
-    PyObject_GetBuffer(out, &view, PyBUF_FULL_RO)
-    PyObject_GetBuffer(dout, &dview, PyBUF_WRITABLE)
+    data = ARRAY_DATA(out)
+    gradient = ARRAY_DATA(dout)
     with nogil:
-        status = fbp_loss_gradient(loss, dtype, view.buf, width, &ya.a, labels, &value, dview.buf)
-    PyBuffer_Release(&view)
-    PyBuffer_Release(&dview)
+        status = fbp_loss_gradient(loss, dtype, data, width, &ya.a, labels, &value, gradient)
     if status == FBP_NO_ISA:
         raise _no_isa(None)
     if status != FBP_OK:
