@@ -267,6 +267,14 @@ def test_truth_values_are_two_classes(library: Any) -> None:
     assert loss == library.losses.cross_entropy(numbers("float32"), truth.astype(int))[0]
 
 
+@pytest.mark.parametrize("code", ["<f4", ">f4"])
+def test_denormal_floats_are_normal_doubles(code: str) -> None:
+    """A conversion would flush them to zero, where denormals are flushed."""
+    x = np.full((2, FEATURES), np.float32(2.0**-149), code)
+    net = fb.Sequential([fb.Input(FEATURES), fb.Dense(1, weight_init=np.ones((FEATURES, 1)))], dtype="float64", seed=0)
+    np.testing.assert_array_equal(net.predict(x), np.full((2, 1), FEATURES * 2.0**-149))
+
+
 # Any dtype, layout, offset and shape -----------------------------------------------------------------------------------
 
 STEP = st.sampled_from([-3, -2, -1, 1, 2, 5])

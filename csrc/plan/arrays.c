@@ -14,10 +14,20 @@ static double half(uint16_t h)
     return h >> 15 ? -magnitude : magnitude;
 }
 
+/* A float as a double. One below the normal ones is a normal double; the conversion would flush it to zero. */
+static double widen(float v)
+{
+    uint32_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    if (bits & 0x7f800000u) return v;
+    const double magnitude = (double)(bits & 0x7fffffu) * 0x1p-149;
+    return bits >> 31 ? -magnitude : magnitude;
+}
+
 #define AS_IS(v) (v)
 /* One row per element type: name in fbp.h, C type, conversion. */
 #define TYPES(X)                                                                                          \
-    X(FBP_TYPE_F32, float, AS_IS) X(FBP_TYPE_F64, double, AS_IS) X(FBP_TYPE_F16, uint16_t, half)          \
+    X(FBP_TYPE_F32, float, widen) X(FBP_TYPE_F64, double, AS_IS) X(FBP_TYPE_F16, uint16_t, half)          \
     X(FBP_TYPE_I8, int8_t, AS_IS) X(FBP_TYPE_I16, int16_t, AS_IS) X(FBP_TYPE_I32, int32_t, AS_IS)         \
     X(FBP_TYPE_I64, int64_t, AS_IS) X(FBP_TYPE_U8, uint8_t, AS_IS) X(FBP_TYPE_U16, uint16_t, AS_IS)       \
     X(FBP_TYPE_U32, uint32_t, AS_IS) X(FBP_TYPE_U64, uint64_t, AS_IS)
