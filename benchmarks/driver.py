@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cases import Group
-from benchmarks.peers import MEMORY, PEERS, Peer
+from benchmarks.peers import MEMORY, NARROWING, PEERS, Peer
 from benchmarks.results import Measured, Row
 
 ROOT = Path(__file__).resolve().parents[1]
-TOLERANCE = {"float32": 2e-4, "float64": 1e-9}  # relative, of losses
+TOLERANCE = {"float32": 1e-4, "float64": 1e-9}  # relative, of losses
 OPEN_LIMIT, TIME_LIMIT = 180.0, 600.0  # seconds
 
 
@@ -86,7 +86,7 @@ def environment_for(peer: Peer, threads: int) -> dict[str, str]:
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "FASTBP_NUM_THREADS", "PJRT_NPROC")
     paths = [peer.environment.get("PYTHONPATH", ""), str(ROOT), os.environ.get("PYTHONPATH", "")]
     return {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name not in NARROWING},
         **dict.fromkeys(names, str(threads)),
         **peer.environment,
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 EVERYTHING = ("sgd", "adam", "predict")
@@ -76,27 +74,26 @@ class Peer:
     slow_setup: bool = False
 
 
-def wide_kernels() -> dict[str, str]:
-    """The variable that gives NumPy's OpenBLAS its AVX-512 kernels, where the CPU has AVX-512: it knows too few CPUs itself."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return {}
-    return {"OPENBLAS_CORETYPE": "SkylakeX"} if "avx512vl" in flags and "OPENBLAS_CORETYPE" not in os.environ else {}
-
+# Variables that narrow a library's kernels: a worker's process does without them.
+NARROWING = (
+    "OPENBLAS_CORETYPE",
+    "OPENBLAS_L2_SIZE",
+    "MKL_CBWR",
+    "MKL_DEBUG_CPU_TYPE",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "ONEDNN_MAX_CPU_ISA",
+    "DNNL_MAX_CPU_ISA",
+    "ATEN_CPU_CAPABILITY",
+    "NPY_DISABLE_CPU_FEATURES",
+    "XLA_FLAGS",
+    "FASTBP_ISA",
+)
 
 PEERS = {
     peer.name: peer
     for peer in (
         Peer("fastbp", "fastbp_net", "`train_step(x, y)`, `predict(x, out=out)`", ("sgd", "adam", "predict", "steps", "fit"), 0.001),
-        Peer("numpy", "numpy_net", "`fastbp.reference` on NumPy's BLAS as it comes", spin=0.15),
-        Peer(
-            "numpy-avx512",
-            "numpy_net",
-            "the same with `OPENBLAS_CORETYPE=SkylakeX`, for CPUs that OpenBLAS gives narrower kernels",
-            spin=0.15,
-            environment=wide_kernels() | {"FASTBP_BENCH_WIDE": "1"},
-        ),
+        Peer("numpy", "numpy_net", "`fastbp.reference` on NumPy's BLAS", spin=0.15),
         Peer("torch", "torch_eager", "eager; fused optimizers, `inference_mode`"),
         Peer(
             "torch-compiled",
@@ -114,9 +111,8 @@ PEERS = {
         Peer(
             "scikit-learn",
             "sklearn_net",
-            "`MLPClassifier.partial_fit` on the batch, `predict_proba`; `assume_finite`, AVX-512 kernels of OpenBLAS if any",
+            "`MLPClassifier.partial_fit` on the batch, `predict_proba`; `assume_finite`",
             spin=0.15,
-            environment=wide_kernels(),
         ),
         Peer("onnxruntime", "onnx_net", "sequential, the faster of `run` and io binding", ("predict",)),
     )
