@@ -47,7 +47,7 @@ def arguments() -> argparse.ArgumentParser:
     add("--workloads", type=some_workloads, default=names, metavar="A,B", help=f"of {names}")
     tasks = ",".join(TASKS)
     add("--tasks", type=lambda text: chosen(text, tuple(TASKS)), default=tasks, metavar="A,B", help=f"of {tasks}")
-    add("--threads", type=lambda text: chosen(text, ("1", "2")), default="1,2", metavar="1,2", help="one or two threads, or both")
+    add("--threads", type=lambda text: chosen(text, ("1", "2")), default="1,2", metavar="1,2", help="one or two, or both")
     peers = ",".join(PEERS)
     add("--peers", type=lambda text: chosen(text, tuple(PEERS)), metavar="A,B", help=f"of {peers}")
     add("--dtype", choices=("float32", "float64"), default="float32", help="of everything")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from fastbp.workloads import Workload, named
 
@@ -76,7 +77,7 @@ class Group:
 def operations(layers: Sequence[int], batch: int, *, predict: bool) -> int:
     """2 B sum(I O) for a prediction; a training step as in `Workload.operations`."""
     if predict:
-        return 2 * batch * sum(i * o for i, o in zip(layers, layers[1:], strict=False))
+        return 2 * batch * sum(i * o for i, o in pairwise(layers))
     return Workload("", tuple(layers), batch).operations
 
 
@@ -127,9 +128,7 @@ class Choice:
         """Predictions of few to many rows, one thread."""
         works = [work for work in self.workloads if work.name in PREDICTED]
         rows = PREDICTED_ROWS[::2] if self.quick else PREDICTED_ROWS
-        return [
-            self.beside_peers("batches", "predict", Workload(work.name, work.layers, m), 1) for work in works for m in rows
-        ]
+        return [self.beside_peers("batches", "predict", Workload(work.name, work.layers, m), 1) for work in works for m in rows]
 
     def growth(self) -> list[Group]:
         """Training steps of w-w-w-10 over w, and of one network over its batch; one thread."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 from benchmarks.cases import TASKS, TRAINING
 from benchmarks.results import OWN, Measured, Results
@@ -22,7 +22,7 @@ LOOKS = {  # colour, marker
     "scikit-learn": ("#8c8c8c", "X"),
     "onnxruntime": ("#3fa7d6", "P"),
 }
-STYLE = {
+STYLE: Any = {
     "font.size": 9,
     "font.family": "DejaVu Sans",
     "axes.spines.top": False,
@@ -82,7 +82,8 @@ def legend(figure: Any, labels: list[str], *, lines: bool, limit: str) -> None:
         (handle,) = axes.plot([], [], ls="-" if lines else "none", lw=2.0 if label == OWN else 1.2, label=label, **looks(label))
         handles.append(handle)
     (handle,) = axes.plot([], [], color=INK, lw=1.2, ls=(0, (4, 2)), label=limit)
-    figure.legend(handles=[*handles, handle], loc="outside lower center", ncols=len(handles) + 1, columnspacing=1.4, handletextpad=0.5)
+    handles.append(handle)
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), columnspacing=1.4, handletextpad=0.5)
 
 
 def overview(results: Results, threads: int) -> Any:
@@ -90,7 +91,7 @@ def overview(results: Results, threads: int) -> Any:
     sections = [section for section in (*TRAINING, "predict") if results.of(section, threads=threads)]
     names = list(dict.fromkeys(m.name for section in sections for m in results.of(section, threads=threads)))
     labels = [label for label in results.labels if any(label in m.done for s in sections for m in results.of(s, threads=threads))]
-    figure = Figure(figsize=(3.3 * len(sections) + 1.2, 0.34 * len(names) + 1.7), layout="constrained")
+    figure = Figure(figsize=(3.3 * len(sections) + 1.2, 0.42 * len(names) + 1.6), layout="constrained")
     panels = figure.subplots(1, len(sections), sharey=True, squeeze=False)[0]
     shares = [m.share(label) for s in sections for m in results.of(s, threads=threads) for label in m.done]
     low = min((share for share in shares if share is not None), default=0.01) * 0.75
@@ -101,8 +102,9 @@ def overview(results: Results, threads: int) -> Any:
             points = {label: share for label in labels if (share := m.share(label)) is not None}
             if points:
                 axes.plot([min(points.values()), max(points.values())], [y, y], color="#cfcfcf", lw=1.0, zorder=1)
-            for label, share in points.items():
-                axes.plot(share, y, ls="none", **looks(label))
+            for label, share in points.items():  # a little above or below, so that none hides another
+                dodge = 0.0 if label == OWN else (-0.16, 0.16)[labels.index(label) % 2]
+                axes.plot(share, y + dodge, ls="none", **looks(label, size=5.5))
             up = m.runner_up()
             if up is not None:
                 color = LOOKS[OWN][0] if up[1] >= 1 else LOOKS["torch"][0]
@@ -112,17 +114,14 @@ def overview(results: Results, threads: int) -> Any:
         axes.set_xticks([x for x in (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0) if x >= low])
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:g} %"))
         axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.xaxis.set_minor_locator(LogLocator(subs=[]))
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.grid(False, axis="y")
         axes.tick_params(axis="y", length=0)
         axes.tick_params(axis="x", labelsize=8)
-    shapes = {m.name: f"{m.name}\n" for s in sections for m in results.of(s, threads=threads)}
-    panels[0].set_yticks(range(len(names)), [shapes[name].strip() for name in names], fontweight="bold")
+    panels[0].set_yticks(range(len(names)), names, fontweight="bold")
     word = "thread" if threads == 1 else "threads"
-    figure.suptitle(
-        f"Share of the FMA limit, {threads} {word}; in bold the fastest peer's time over fastbp's",
-        x=0.01, ha="left", fontsize=10,
-    )  # fmt: skip
+    title = f"Share of the FMA limit, {threads} {word}; numbers: the fastest peer's time over fastbp's"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
     legend(figure, labels, lines=False, limit="FMA limit")
     return figure
 
@@ -151,7 +150,7 @@ def lines_of(axes: Any, found: list[Measured], labels: list[str], xs: list[int])
     axes.set_yscale("log")
     powers = xs[:: 1 if len(xs) <= 9 else 2]
     axes.set_xticks(powers, [str(x) for x in powers])
-    axes.xaxis.set_minor_locator(LogLocator(subs=[]))
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(duration))
 
 
@@ -195,12 +194,13 @@ def batches(results: Results) -> Any:
         axes.set(xscale="log", yscale="log", title=f"{name}: {group[0].shape}")
         axes.title.set_fontsize(8.5)
         axes.set_xticks(rows, [str(m) for m in rows])
-        axes.xaxis.set_minor_locator(LogLocator(subs=[]))
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
     for axes in panels.flat[len(names) :]:
-        axes.remove()
-    figure.supxlabel("rows of a prediction", fontsize=9)
+        axes.set_axis_off()
+    for axes in panels[-1]:
+        axes.set_xlabel("rows of a prediction")
     figure.supylabel("time over fastbp's (1 thread)", fontsize=9)
     legend(figure, labels, lines=True, limit="FMA limit")
     return figure
@@ -211,7 +211,7 @@ def sharing(results: Results) -> Any:
     figure = Figure(figsize=(9.6, 3.9), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     names = list(dict.fromkeys(m.name.rpartition(" ")[0] for m in results.of("threads")))
-    colors = [mpl.colormaps["viridis"](i / max(1, len(names) - 1) * 0.92) for i in range(len(names))]
+    colors = [mpl.colormaps["viridis"](i / max(1, len(names) - 1) * 0.88) for i in range(len(names))]
     for axes, task in zip(panels, ("sgd", "predict"), strict=True):
         axes.axhline(1.0, color=INK, lw=1.2, ls=(0, (4, 2)))
         rows: set[int] = set()

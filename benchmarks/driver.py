@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,7 @@ class Worker:
 
     def __init__(self, peer: Peer, threads: int, cores: Sequence[int]) -> None:
         self.peer = peer
-        self.errors = tempfile.TemporaryFile("w+")
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - as long as the process
         words = [peer.name, peer.module, str(threads), ",".join(map(str, cores))]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker", *words],
@@ -126,7 +127,7 @@ class Worker:
         try:
             self.process.stdin.write(json.dumps(command).encode() + b"\n")
             self.process.stdin.flush()
-        except OSError:
+        except (OSError, ValueError):  # ended, or closed after it gave no answer
             raise WorkerError(self.last_words()) from None
         return self.read(limit)
 
@@ -153,8 +154,11 @@ class Worker:
     def last_words(self) -> str:
         """What a process that ended said last."""
         code = self.process.wait(10)
-        self.errors.seek(0)
-        lines = [line.strip() for line in self.errors.read().splitlines() if line.strip()]
+        lines = []
+        if not self.errors.closed:
+            self.errors.seek(0)
+            lines = [line.strip() for line in self.errors.read().splitlines() if line.strip()]
+        self.close()
         return f"its process ended with {code}" + (f": {lines[-1][:200]}" if lines else "")
 
     @property
@@ -168,17 +172,14 @@ class Worker:
             self.process.kill()
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None and not pipe.closed:
-                try:
+                with suppress(OSError):
                     pipe.close()  # the worker's loop ends with its stdin
-                except OSError:
-                    pass
         try:
             self.process.wait(10)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        if not self.errors.closed and not kill:
-            self.errors.close()
+        self.errors.close()
 
 
 class Crew:
@@ -232,9 +233,9 @@ def difference(losses: Sequence[float], expected: Sequence[float]) -> float:
     return max((d if math.isfinite(d) else math.inf for d in found), default=0.0)
 
 
-def set_up(group: Group, crew: Crew, effort: Effort) -> dict[int, tuple[Row, Worker]]:
-    """Prepare all lanes and check that their losses agree; rows by slot, with no worker where there is a reason."""
-    rows: dict[int, tuple[Row, Worker | None]] = {}
+def set_up(group: Group, crew: Crew, effort: Effort) -> list[tuple[Row, Worker | None]]:
+    """Prepare all lanes and check that their losses agree; a row with a reason has no worker."""
+    rows: list[tuple[Row, Worker | None]] = []
     expected: dict[str, list[float]] = {}
     for slot, lane in enumerate(group.lanes):
         row, worker = Row(lane.label), None
@@ -250,18 +251,16 @@ def set_up(group: Group, crew: Crew, effort: Effort) -> dict[int, tuple[Row, Wor
                 raise WorkerError(f"its losses differ by {row.difference:.1e}")
         except WorkerError as error:
             row.reason, worker = str(error), None
-        rows[slot] = row, worker
-    return rows  # type: ignore[return-value]
+        rows.append((row, worker))
+    return rows
 
 
 def measure(group: Group, crew: Crew, effort: Effort, *, peak_of: str = "fastbp") -> Measured:
     """Measure the lanes of a group in rounds."""
     rows = set_up(group, crew, effort)
-    result = Measured(
-        group.section, group.name, group.layers, group.batch, group.dtype, group.threads, group.operations
-    )
-    result.rows = [row for row, _ in rows.values()]
-    slots = [slot for slot, (_, worker) in rows.items() if worker is not None]
+    result = Measured(group.section, group.name, group.layers, group.batch, group.dtype, group.threads, group.operations)
+    result.rows = [row for row, _ in rows]
+    slots = [slot for slot, (_, worker) in enumerate(rows) if worker is not None]
     began = time.monotonic()
     for done in range(effort.rounds if slots else 0):
         if done >= effort.least and time.monotonic() - began > effort.total:
@@ -269,7 +268,7 @@ def measure(group: Group, crew: Crew, effort: Effort, *, peak_of: str = "fastbp"
         turn = done % len(slots)
         for slot in slots[turn:] + slots[:turn]:
             row, worker = rows[slot]
-            if row.reason:
+            if row.reason or worker is None:
                 continue
             try:
                 row.seconds.append(worker.ask(TIME_LIMIT, do="time", slot=slot, seconds=effort.block)["seconds"])
@@ -278,11 +277,9 @@ def measure(group: Group, crew: Crew, effort: Effort, *, peak_of: str = "fastbp"
                 row.seconds.clear()
             if group.lanes[slot].threads > 1:
                 time.sleep(worker.peer.spin)
-        answer = crew.get(peak_of, group.threads).ask(
-            TIME_LIMIT, do="peak", dtype=group.dtype, seconds=effort.block / 4
-        )
+        answer = crew.get(peak_of, group.threads).ask(TIME_LIMIT, do="peak", dtype=group.dtype, seconds=effort.block / 4)
         result.peak.append(answer["flops"])
-    for _, worker in rows.values():
+    for _, worker in rows:
         if worker is not None and worker.alive:
             worker.ask(TIME_LIMIT, do="drop")
     return result

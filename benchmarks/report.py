@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from benchmarks.cases import TASKS, TRAINING
@@ -97,8 +98,7 @@ def page(results: Results, charts: Sequence[Path] = (), *, folder: Path = Path("
     about = results.about
     parts = [
         "# Benchmarks",
-        "`make bench` writes this page, its charts and [the figures as JSON](benchmarks/results.json). Times are microseconds per step; "
-        "a ratio is a peer's time over fastbp's, of the fastest rounds, so that above 1 fastbp is faster. **Bold**: a peer is faster.",
+        INTRODUCTION,
         "\n".join(f"- {line}." for line in standing(results)),
     ]
     parts += [f"![{chart.stem}]({chart.relative_to(folder).as_posix()})" for chart in charts]
@@ -109,13 +109,17 @@ def page(results: Results, charts: Sequence[Path] = (), *, folder: Path = Path("
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+INTRODUCTION = """\
+`make bench` writes this page, its charts and [the figures as JSON](benchmarks/results.json). Times are microseconds per step. A
+ratio is a peer's time over fastbp's, both of their fastest rounds: above 1, fastbp is faster; **bold**, the peer is."""
+
 HOW = """\
-How: each peer runs in a process of its own, pinned to one core for one thread and to two for two, and all begin with the same weights and
-the same batch, converted to the peer's own kind of array beforehand. The losses of the first three steps must agree (of the prediction,
-its loss); a peer whose losses differ is an error and has no time. Then come rounds: in each, every peer does one block of steps while
-the others wait, in an order that turns, and a loop of nothing but fused multiply-adds shows the peak of the core in that minute.
-A training step is forward, backward and update of softmax cross-entropy on logits; the limit counts the operations of its products only.
-Variables of the environment that narrow a library's kernels are removed."""
+How: each peer runs in a process of its own, pinned to one core for one thread and to two for two, and all begin with the same
+weights and the same batch, converted to the peer's own kind of array beforehand. The losses of the first three steps, or of the
+prediction, must agree; a peer whose losses differ is an error and has no time. Then come rounds: in each, every peer does one
+block of steps while the others wait, in an order that turns, and a loop of nothing but fused multiply-adds shows the peak of
+the core in that minute. A training step is forward, backward and update of softmax cross-entropy on logits; the FMA limit is
+the time of its products alone at that peak. Variables of the environment that narrow a library's kernels are removed."""
 
 
 def about_lines(about: dict[str, object]) -> str:
@@ -196,7 +200,7 @@ def batches_table(results: Results) -> str:
     slower = [
         f"{m.name} with {plural(m.batch, 'row')}: {up[0]} ({times(up[1])})" for m in found if (up := m.runner_up()) and up[1] < 1
     ]
-    verdict = "fastbp is slower than a peer in: " + "; ".join(slower) if slower else "fastbp is slower than a peer in none of them"
+    verdict = "fastbp is slower than a peer in " + ("; ".join(slower) or "none of them")
     return f"## Predictions of few and many rows, 1 thread\n\nRatios; {verdict}.\n\n{table(head, rows)}"
 
 
@@ -225,7 +229,7 @@ def update_rows(results: Results) -> list[tuple[Measured, float, float, float]]:
     found = []
     for m in results.of("update"):
         if {"sgd", "adam", "copy"} <= set(m.done):
-            parameters = sum((i + 1) * o for i, o in zip(m.layers, m.layers[1:], strict=False))
+            parameters = sum((i + 1) * o for i, o in pairwise(m.layers))
             size = 4 if m.dtype == "float32" else 8
             bandwidth = 2 * size * parameters / m.done["copy"].best
             extra = (m.done["adam"].best - m.done["sgd"].best) / parameters
@@ -238,13 +242,13 @@ def update_table(results: Results) -> str:
     measured = results.of("update")
     if not measured:
         return ""
-    rows = [
-        (f"{m.name}: {m.shape}", us(m.done["sgd"].best), us(m.done["adam"].best), f"{extra * 1e9:.2f}", f"{rate / 1e9:.0f}", f"{n:.1f}")
-        for m, extra, rate, n in update_rows(results)
-    ]
+    rows = []
+    for m, extra, rate, n in update_rows(results):
+        steps = [us(m.done[name].best) for name in ("sgd", "adam")]
+        rows.append((f"{m.name}: {m.shape}", *steps, f"{extra * 1e9:.2f}", f"{rate / 1e9:.0f}", f"{n:.1f}"))
     reasons = {f"{row.label}: {row.reason}" for m in measured for row in m.rows if row.reason}
     words = (
-        "Adam's step minus SGD's, per parameter, and the bytes that copying moves in that time (read and written, an array of as many numbers). "
+        "Adam's step minus SGD's, per parameter, and the bytes that copying as many numbers moves in that time. "
         f"Adam must read and write two more numbers than SGD: {UPDATE_BYTES} bytes in float32."
     )
     head = ("network", "SGD", "Adam", "ns a parameter", "copy GB/s", "bytes a parameter")
@@ -286,4 +290,5 @@ def all_figures(results: Results) -> str:
                 rows.append((m.section, f"{m.name}, {m.batch}", str(m.threads), row.label, *figures))
     if not rows:
         return ""
-    return f"<details><summary>All figures of training steps and predictions</summary>\n\n{table(head, rows, left=4)}\n\n</details>"
+    title = "<summary>All figures of training steps and predictions</summary>"
+    return f"<details>{title}\n\n{table(head, rows, left=4)}\n\n</details>"

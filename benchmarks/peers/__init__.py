@@ -53,7 +53,7 @@ class Peer:
     ----------
     name : str
     module : str
-        Of this package; it has `open_peer(threads)`, which returns versions as a dict, and `prepare(problem)`, which returns a Job.
+        Of this package. Its `open_peer(threads)` returns versions as a dict, its `prepare(problem)` a Job.
     about : str
         How it is used, for the report.
     tasks : tuple of str
@@ -92,7 +92,7 @@ NARROWING = (
 PEERS = {
     peer.name: peer
     for peer in (
-        Peer("fastbp", "fastbp_net", "`train_step(x, y)`, `predict(x, out=out)`", ("sgd", "adam", "predict", "steps", "fit"), 0.001),
+        Peer("fastbp", "fastbp_net", "`train_step(x, y)`, `predict(x, out=out)`", (*EVERYTHING, "steps", "fit"), spin=0.001),
         Peer("numpy", "numpy_net", "`fastbp.reference` on NumPy's BLAS", spin=0.15),
         Peer("torch", "torch_eager", "eager; fused optimizers, `inference_mode`"),
         Peer(

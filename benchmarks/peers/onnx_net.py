@@ -43,7 +43,8 @@ def quickest(calls: dict[str, Callable[[], Any]], seconds: float = 0.05) -> str:
     best = {}
     for name, call in calls.items():
         call()
-        times, end = [], time.perf_counter() + seconds
+        times: list[float] = []
+        end = time.perf_counter() + seconds
         while not times or time.perf_counter() < end:
             began = time.perf_counter()
             call()
