@@ -30,6 +30,7 @@ def prepare(problem: Problem) -> Job:
         learning_rate_init=1e-3,
         momentum=0,
         nesterovs_momentum=False,
+        epsilon=1e-8 * (1 - 0.999) ** 0.5,  # the others' at step 1: it corrects the rate for v's bias, not v
         shuffle=False,
     )
     classes = problem.layers[-1]
