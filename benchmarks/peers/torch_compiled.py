@@ -36,6 +36,7 @@ def prepare(problem: Problem) -> Job:
     weights, biases, x, y = eager.tensors(problem)
     n = len(weights)
     params, lr = [*weights, *biases], torch.tensor(1e-3, dtype=x.dtype)
+    beta1, beta2 = eager.BETAS
 
     if problem.task == "predict":
         forward = compiled(lambda params, x: eager.logits_of(params[:n], params[n:], x))
@@ -51,20 +52,32 @@ def prepare(problem: Problem) -> Job:
         return value
 
     def adam(
-        params: Tensors, x: torch.Tensor, y: torch.Tensor, lr: torch.Tensor, t: torch.Tensor, m: Tensors, v: Tensors
+        params: Tensors, x: torch.Tensor, y: torch.Tensor, size: torch.Tensor, scale: torch.Tensor, m: Tensors, v: Tensors
     ) -> torch.Tensor:
         grads, value = torch.func.grad_and_value(loss)(params, x, y)
-        t.add_(1)
-        beta1, beta2 = eager.BETAS
-        size, scale = lr / (1 - beta1**t), (1 - beta2**t).rsqrt()
         for p, g, mean, square in zip(params, grads, m, v, strict=True):
             mean.lerp_(g, 1 - beta1)
             square.mul_(beta2).add_(g * g, alpha=1 - beta2)
             p.sub_(size * mean / (square.sqrt() * scale + eager.EPS))
         return value
 
-    arguments = [params, x, y, lr]
-    if problem.task == "adam":
-        arguments += [torch.zeros((), dtype=x.dtype), *([torch.zeros_like(p) for p in params] for _ in range(2))]
-    whole = compiled(adam if problem.task == "adam" else sgd)
-    return Job(lambda: whole(*arguments), rate=lr.fill_, context=torch.no_grad)
+    if problem.task == "sgd":
+        whole = compiled(sgd)
+        return Job(lambda: whole(params, x, y, lr), rate=lr.fill_, context=torch.no_grad)
+
+    whole, t, now = compiled(adam), 0, 1e-3
+    scale = torch.ones_like(lr)
+    m, v = ([torch.zeros_like(p) for p in params] for _ in range(2))
+
+    def step() -> torch.Tensor:
+        nonlocal t
+        t += 1
+        lr.fill_(now / (1 - beta1**t))  # out here: a compiled kernel would do it again for every element
+        scale.fill_((1 - beta2**t) ** -0.5)
+        return whole(params, x, y, lr, scale, m, v)
+
+    def rate(value: float) -> None:
+        nonlocal now
+        now = value
+
+    return Job(step, rate=rate, context=torch.no_grad)
