@@ -5,10 +5,10 @@ BIN    := $(VENV)/bin
 WARN   := -Wall -Wextra -Wno-unused-parameter -Werror
 OBJ    := build/asm
 
-.PHONY: help build tiny test full bench demo lint asan tsan bits asm lines wheel check clean
+.PHONY: help build tiny test full bench bench-quick compare demo lint asan tsan bits asm lines wheel check clean
 
 help:           ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -26,8 +26,16 @@ test: build     ## the README's test command
 full: build     ## every size instead of a sample (minutes)
 	$(BIN)/pytest --full
 
-bench: build    ## training steps beside the NumPy reference and the FMA peak
+bench: build    ## beside every peer that is installed: docs/benchmarks.md, its charts and JSON (ARGS="--quick")
+	$(BIN)/pip install -q ".[bench]"
+	$(BIN)/python -m benchmarks --out docs $(ARGS)
+
+bench-quick: build  ## training steps beside the NumPy reference and the FMA peak, in a minute
 	$(BIN)/python -m fastbp bench
+
+compare: build  ## before and after: make compare A=<commit> B=<commit> (ARGS="--threads 1,2")
+	$(BIN)/pip install -q cython "setuptools>=80"
+	$(BIN)/python -m benchmarks.compare $(A) $(B) $(ARGS)
 
 demo: build     ## train on handwritten digits
 	$(BIN)/python -m fastbp demo

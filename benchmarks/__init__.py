@@ -1,0 +1,1 @@
+"""fastbp beside its peers: `python -m benchmarks --help`."""
