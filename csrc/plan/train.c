@@ -37,7 +37,7 @@ static double mean_loss(const double *loss, int64_t rows)
 struct training {
     struct pass pass;               /* first and rows are each thread's own */
     struct fbp_run *run;
-    double start;
+    double start;                   /* time of the first look at the clock, 0 before it */
     atomic_int bad, pause, stop;
 };
 
@@ -63,8 +63,10 @@ static void training_job(void *context, struct fbp_team *team, int thread)
             run->next = next + p.rows;
             since_clock += plan->operations * (double)p.rows;
             if (since_clock > CLOCK_OPERATIONS) {
+                const double now = fbp_seconds();
                 since_clock = 0;
-                if (fbp_seconds() - t->start > SLICE_SECONDS) atomic_store(&t->pause, 1);
+                if (t->start == 0) t->start = now;
+                if (now - t->start > SLICE_SECONDS) atomic_store(&t->pause, 1);
             }
         }
         fbp_team_wait(team);
@@ -90,12 +92,12 @@ int fbp_train(fbp_plan *plan, const struct fbp_array *x, const struct fbp_array 
         fbp_weights_refresh(plan);
         struct training t = {.pass = {.plan = plan, .ws = plan->training, .x = x, .y = y, .labels = labels, .order = run->order,
                                       .first = run->next},
-                             .run = run, .start = fbp_seconds()};
+                             .run = run};
         t.pass.bad = &t.bad;
         if (plan->operations * (double)rows > FBP_LONG_OPERATIONS) {
             t.pass.stop = &t.stop;
             t.pass.interrupted = run->interrupted;
-            t.pass.polled = t.start;
+            t.pass.polled = fbp_seconds();
         }
         plan->behind = 1;
         fbp_pool_run(fbp_threads_for(plan->operations * (double)rows), training_job, &t);

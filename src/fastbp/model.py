@@ -89,6 +89,7 @@ class Sequential:
         self.dtype = float_dtype(dtype)
         self.seed = fresh_seed() if seed is None else checked_seed(seed)
         self._optimizer = _checked_optimizer(optimizer)
+        self._ready = loss is not None and optimizer is not None
         self._softmax = Activation("softmax")
         self._epoch = 0  # epochs trained so far: each has a random order of its own
         if self.loss == "cross_entropy" and nodes[-1].activation == "softmax":
@@ -171,7 +172,8 @@ class Sequential:
 
     def train_step(self, x: npt.ArrayLike, y: npt.ArrayLike) -> float:
         """Do forward, backward and update on one batch, in one C call; return its loss before the update."""
-        self._trainable()
+        if not self._ready:
+            self._trainable()
         return self._plan.train_step(x, y)
 
     def fit(
