@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 WARN   := -Wall -Wextra -Wno-unused-parameter -Werror
 OBJ    := build/asm
 
-.PHONY: help build tiny test full bench bench-quick compare demo lint asan tsan bits asm lines wheel check clean
+.PHONY: help build tiny test full bench bench-quick compare demo lint asan tsan bits ulp asm lines wheel check clean
 
 help:           ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -62,6 +62,11 @@ lines:          ## lines of code by part
 
 bits:           ## the same bits from every compiler and ISA at hand, ARM under qemu included
 	.ci/bits
+
+ulp:            ## errors of exp, log, sigmoid, tanh, softplus over all float32, on every ISA (minutes)
+	mkdir -p build
+	$(CC) -std=gnu11 -O3 -ffp-contract=off -fno-math-errno -Icsrc -o build/ulp tests/ulp.c csrc/*.c csrc/*/*.c -pthread -lm
+	build/ulp
 
 wheel:          ## sdist and wheel, repaired, installed into an empty environment, trained with there
 	PYTHON=$(PYTHON) .ci/wheel

@@ -109,7 +109,7 @@ def rounding_noise(net: ref.Sequential, x: Array, y: npt.ArrayLike) -> float:
     - O = f(Z), element by element: |f'| <= 1 for every f here, so err stays; softmax makes it O (err + sum(O
     err)),
       after a difference, which adds u |Z - max|. Then exp or tanh, a sum of at most U terms, a sum, a
-      quotient: (ULP + (U + 2) u) |O|. Identity and relu do not round.
+      quotient: (ULP + (U + 2) u) |O|; softplus has two functions. Identity and relu do not round.
     - E: errors of O enter by |dO|, and the sum of the terms of E, all positive, errs by u E for each term.
     Terms
       (o - t)**2 / 2m have 4 roundings of their own; of t (lse - z) see the code.
@@ -131,7 +131,8 @@ def rounding_noise(net: ref.Sequential, x: Array, y: npt.ArrayLike) -> float:
             err = err + U * (Z.max(axis=1, keepdims=True) - Z)
             err = x * (err + (x * err).sum(axis=1, keepdims=True))
         if name not in ("identity", "relu"):
-            err = err + (ULP + (x.shape[1] + 2) * U) * np.abs(x)
+            functions = 2 if name == "softplus" else 1  # exp and log1p
+            err = err + (functions * ULP + (x.shape[1] + 2) * U) * np.abs(x)
     E, dO = getattr(ref.losses, net.loss)(x, y)
     noise = (np.abs(dO) * err).sum() + (x.size + 4) * U * E
     if net.loss == "cross_entropy":

@@ -166,6 +166,19 @@ def test_activations_agree(dtype: str, activation: str) -> None:
             assert_same_bits(d, backward[0], n)
 
 
+@two_fma_isas
+@pytest.mark.parametrize("logarithm", [False, True], ids=["exp", "log"])
+@dtypes
+def test_functions_agree(dtype: str, logarithm: bool) -> None:
+    x, results = values(dtype, 200, 67), []
+    for isa in FMA_ISAS:
+        y = x.copy()
+        core.window_function(isa, logarithm, y)
+        results.append(y)
+    for other in results[1:]:
+        assert_same_bits(other, results[0])
+
+
 @each_fma_isa
 @dtypes
 def test_derivatives_are_their_formulas(dtype: str, isa: str) -> None:

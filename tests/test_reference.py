@@ -406,7 +406,7 @@ def test_missing_steps() -> None:
 
 
 def test_names_and_sizes_are_checked() -> None:
-    names = "identity, sigmoid, relu, tanh, softmax"
+    names = "identity, sigmoid, relu, tanh, softmax, softplus"
     with pytest.raises(ValueError, match=f"activation must be one of {names}, got 'ReLU'"):
         fb.Dense(3, "ReLU")
     with pytest.raises(ValueError, match="loss must be one of squared_error, cross_entropy, got 'mse'"):

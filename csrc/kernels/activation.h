@@ -6,26 +6,28 @@
 #include "reduce.h"
 #include "vmath.h"
 
-/* The loop over a tile, in place: expr(c, o) on whole registers, then on the tail. */
+/* The loop over a tile, in place: expr(c, o) on whole registers, two side by side to hide latency, then on the tail. */
 #define DEFINE_ELEMENTWISE(name, expr)                                                                   \
+    INLINE vec name##_of(vec c, vec o) { (void)o; return expr; }                                         \
     static void name(void *cp, ptrdiff_t ldc, const void *op, ptrdiff_t ldo, size_t m, size_t n)         \
     {                                                                                                    \
         const vtail tail = vtail_of(n % VL ? n % VL : VL);                                               \
-        const size_t whole = n - n % VL;                                                                 \
-        (void)op, (void)ldo;                                                                             \
+        (void)ldo;                                                                                       \
         for (size_t i = 0; i < m; i++) {                                                                 \
             real *crow = (real *)cp + (ptrdiff_t)i * ldc;                                                \
             const real *orow = op ? (const real *)op + (ptrdiff_t)i * ldo : crow;                        \
-            for (size_t j = 0; j < whole; j += VL) {                                                     \
-                const vec c = vload(crow + j), o = vload(orow + j);                                      \
-                (void)o;                                                                                 \
-                vstore(crow + j, expr);                                                                  \
+            size_t j = 0;                                                                                \
+            for (; j + 2 * VL <= n; j += 2 * VL) {                                                       \
+                const vec a = name##_of(vload(crow + j), vload(orow + j));                               \
+                const vec b = name##_of(vload(crow + j + VL), vload(orow + j + VL));                     \
+                vstore(crow + j, a);                                                                     \
+                vstore(crow + j + VL, b);                                                                \
             }                                                                                            \
-            if (whole < n) {                                                                             \
-                const vec c = vload_tail(crow + whole, tail), o = vload_tail(orow + whole, tail);        \
-                (void)o;                                                                                 \
-                vstore_tail(crow + whole, expr, tail);                                                   \
+            if (j + VL <= n) {                                                                           \
+                vstore(crow + j, name##_of(vload(crow + j), vload(orow + j)));                           \
+                j += VL;                                                                                 \
             }                                                                                            \
+            if (j < n) vstore_tail(crow + j, name##_of(vload_tail(crow + j, tail), vload_tail(orow + j, tail)), tail); \
         }                                                                                                \
     }
 
@@ -35,6 +37,10 @@ DEFINE_ELEMENTWISE(relu_forward, vmax(vzero(), c))                   /* max(0, z
 DEFINE_ELEMENTWISE(relu_backward, c * vstep(o))                      /* [O > 0]         */
 DEFINE_ELEMENTWISE(tanh_forward, vtanh(c))                           /* tanh z          */
 DEFINE_ELEMENTWISE(tanh_backward, c * vfnma(o, o, vset1(1)))         /* 1 - O^2         */
+DEFINE_ELEMENTWISE(softplus_forward, vsoftplus(c))                   /* log(1 + e^z)    */
+DEFINE_ELEMENTWISE(softplus_backward, c * vsoftplus_slope(o))        /* 1 - e^-O        */
+DEFINE_ELEMENTWISE(exp_tile, vexp(c))
+DEFINE_ELEMENTWISE(log_tile, vlog(c))
 
 /* The largest of a row of n reals. */
 INLINE real row_max(const real *z, size_t n)
@@ -99,6 +105,7 @@ static void softmax_backward(void *c, ptrdiff_t ldc, const void *op, ptrdiff_t l
         [FBP_RELU_ACT] = {"relu", 1, FBP_RELU, FBP_RELU_GRAD, relu_forward, relu_backward},       \
         [FBP_TANH] = {"tanh", 1, FBP_STORE, FBP_STORE, tanh_forward, tanh_backward},              \
         [FBP_SOFTMAX] = {"softmax", 0, FBP_STORE, FBP_STORE, softmax_forward, softmax_backward},  \
+        [FBP_SOFTPLUS] = {"softplus", 1, FBP_STORE, FBP_STORE, softplus_forward, softplus_backward}, \
     }
 
 #endif

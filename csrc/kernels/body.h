@@ -46,5 +46,7 @@ const struct fbp_kernels KERNELS_TABLE = {
     .act = ACTIVATIONS,
     .loss = LOSSES,
     .optimizer = OPTIMIZERS,
+    .exp = exp_tile,
+    .log = log_tile,
     .fma_loop = fma_loop,
 };

@@ -71,7 +71,7 @@ struct fbp_loss_rows {
     ptrdiff_t ldg;
 };
 
-enum fbp_act { FBP_IDENTITY, FBP_SIGMOID, FBP_RELU_ACT, FBP_TANH, FBP_SOFTMAX, FBP_ACT_COUNT };
+enum fbp_act { FBP_IDENTITY, FBP_SIGMOID, FBP_RELU_ACT, FBP_TANH, FBP_SOFTMAX, FBP_SOFTPLUS, FBP_ACT_COUNT };
 enum fbp_loss { FBP_SQUARED_ERROR, FBP_CROSS_ENTROPY, FBP_LOSS_COUNT };
 enum fbp_optimizer { FBP_SGD, FBP_MOMENTUM, FBP_OPTIMIZER_COUNT };
 
@@ -113,6 +113,8 @@ struct fbp_kernels {
     struct fbp_act_kernels act[FBP_ACT_COUNT];
     struct fbp_loss_kernels loss[FBP_LOSS_COUNT];
     struct fbp_optimizer_kernels optimizer[FBP_OPTIMIZER_COUNT];
+    /* c = e^c and c = log c: what the losses are made of, for the tests; o is not used. */
+    fbp_tile_fn *exp, *log;
     /* n rounds of independent FMAs that fill every pipe; returns the floating-point operations done. */
     double (*fma_loop)(size_t n);
 };

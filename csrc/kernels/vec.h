@@ -24,6 +24,7 @@ typedef float real;
 typedef int32_t lane_int;
 typedef uint32_t lane_uint;
 #define MANTISSA 23           /* bits of the mantissa */
+#define TO_INTEGER 0x1.8p23f   /* added to a real, it leaves the nearest integer in the low bits */
 #define EXPONENT_BIAS 127
 #define SUFFIX _ps
 #else
@@ -31,6 +32,7 @@ typedef double real;
 typedef int64_t lane_int;
 typedef uint64_t lane_uint;
 #define MANTISSA 52
+#define TO_INTEGER 0x1.8p52
 #define EXPONENT_BIAS 1023
 #define SUFFIX _pd
 #endif
@@ -127,14 +129,34 @@ INLINE vec vmin(vec a, vec b)
 }
 #endif
 
-/* vstep: 1 where x > 0, else 0 (also where x is NaN): the derivative of ReLU, from its output. */
+/* Comparisons (false where either is NaN) and choices: vselect takes a where the mask is set. */
 #if defined(FBP_AVX512)
-INLINE vec vstep(vec x)
-{
-    return OP(maskz_mov)(CAT3(PREFIX, cmp, CAT2(SUFFIX, _mask))(x, vzero(), _CMP_GT_OQ), vset1(1));
-}
+typedef vtail vmask;
+INLINE vmask vless(vec a, vec b) { return CAT3(PREFIX, cmp, CAT2(SUFFIX, _mask))(a, b, _CMP_LT_OQ); }
+INLINE vec vselect(vmask m, vec a, vec b) { return OP(mask_blend)(m, b, a); }
+#elif defined(FBP_AVX2)
+typedef vec vmask;
+INLINE vmask vless(vec a, vec b) { return OP(cmp)(a, b, _CMP_LT_OQ); }
+INLINE vec vselect(vmask m, vec a, vec b) { return OP(blendv)(b, a, m); }
 #else
-INLINE vec vstep(vec x) { return vreal((vuint)(x > vzero()) & vbits(vset1(1))); }
+typedef vuint vmask;
+INLINE vmask vless(vec a, vec b) { return (vuint)(a < b); }
+INLINE vec vselect(vmask m, vec a, vec b) { return vreal((vbits(a) & m) | (vbits(b) & ~m)); }
+#endif
+
+/* vstep: 1 where x > 0, else 0 (also where x is NaN): the derivative of ReLU, from its output. */
+INLINE vec vstep(vec x) { return vselect(vless(vzero(), x), vset1(1), vzero()); }
+
+/* v 2^n, rounded once, for 1/2 < v < 2 and an integral n within twice the normal exponents. */
+#if defined(FBP_AVX512)
+INLINE vec vscale(vec v, vec n) { return OP(scalef)(v, n); }
+#else
+#define POWER_(n) vreal(vbits(n + vset1((real)(TO_INTEGER + EXPONENT_BIAS))) << MANTISSA)
+INLINE vec vscale(vec v, vec n)
+{
+    const vec half = (n * vset1((real)0.5) + vset1(TO_INTEGER)) - vset1(TO_INTEGER);
+    return v * POWER_(half) * POWER_(n - half);
+}
 #endif
 
 /* ---- tails: the first n lanes of a register, 1 <= n <= VL; in memory the others are neither read nor written. They load

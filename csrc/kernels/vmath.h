@@ -1,41 +1,50 @@
-/* vmath.h: exp, expm1, log, sigmoid and tanh of a register, each one polynomial with one order of operations on every ISA.
+/* vmath.h: exp, log, sigmoid, tanh and softplus of a register, each one polynomial with one order of operations on every ISA.
  *
- * exp: x = n ln 2 + r with |r| <= ln 2 / 2; expm1(r) = r + r^2 q(r), q fitted at Chebyshev nodes (relative error below
- * 0.02 ULP); then 2^n in two factors, so that overflow gives inf and underflow gives 0. n is found by adding 1.5 2^MANTISSA,
- * which rounds to an integer in the low bits. No table, no libm, no reciprocal estimate.
+ * e^x = 2^n (1 + p): n is the integer nearest to x / ln 2, r = x - n ln 2 lies within ln 2 / 2 of 0, and p = expm1(r) = r P(r).
+ * n is found by adding 1.5 2^MANTISSA, which rounds to an integer in the low bits; shifted to the exponent's place they are 2^n.
+ * Sums are made of 2^n p and 2^n, rather than of a rounded e^x: this, and |x| instead of x where there is a symmetry, keeps each
+ * function within MAX_ULP of tests/bounds.py for every float32 (`make ulp`). The coefficients are minimax fits, rounded one
+ * after the other and the rest fitted again; they err by less than 0.1 ULP. No table, no libm, no reciprocal estimate.
  */
 #ifndef FBP_VMATH_H
 #define FBP_VMATH_H
 
 #include "vec.h"
 
-#define LOG2_E ((real)1.4426950408889634)
+#define LOG2_E 1.4426950408889634
+#define LN2 0.6931471805599453
 #if FBP_REAL == 32
-static const real exp_q[] = {0x1p-1f, 0x1.555556p-3f, 0x1.5554eap-5f, 0x1.1110e0p-7f, 0x1.6d4324p-10f, 0x1.a124f2p-13f};
-static const real log_r[] = {0x1.555556p-1f, 0x1.9999ecp-2f, 0x1.245c36p-2f, 0x1.ddd1d8p-3f};
-#define LN2_HI 0x1.62e4p-1f
+/* P and R: expm1(r) = r P(r) for |r| <= 0.3468; log1p(f) = 2 s + s^3 R(s^2), s = f / (2 + f), for 0 <= s <= 1/3. */
+static const real exp_p[] = {1, 0x1.fffffep-2f, 0x1.5554aap-3f, 0x1.55579cp-5f, 0x1.122bd4p-7f, 0x1.6ac7c8p-10f};
+static const real log_r[] = {0x1.555502p-1f, 0x1.99d1ccp-2f, 0x1.1ec030p-2f, 0x1.1ecac0p-2f};
+#define LN2_HI 0x1.62e4p-1f    /* a whole number of them is exact */
 #define LN2_LO 0x1.7f7d1cp-20f
+#define LN2_REST 0             /* ln 2 less the nearest real to it; 2^-29 of it would not be seen */
 #define SQRT_HALF_BITS 0x3f3504f3u
 #define ONE_BITS 0x3f800000u
-#define TO_INTEGER 0x1.8p23f
 #define EXP_MIN (-104.0f)      /* exp underflows below, overflows above */
 #define EXP_MAX 89.0f
-#define TANH_MAX 20.0f         /* 2|x| from which tanh rounds to 1 */
+#define POWER_MAX 88.0f        /* 1 / (1 + e^x) underflows, 2^n does not overflow */
+#define TANH_MAX 10.0f         /* from which tanh rounds to 1 */
 #else
-static const real exp_q[] = {0x1p-1, 0x1.5555555555557p-3, 0x1.5555555555556p-5, 0x1.11111111100dcp-7, 0x1.6c16c16c162d4p-10,
-                             0x1.a01a01abe7fe1p-13, 0x1.a01a01a6d889cp-16, 0x1.71de0231960ebp-19, 0x1.27e4db646b17ep-22,
-                             0x1.af4de97ca4194p-26, 0x1.1f730349868cep-29};
-static const real log_r[] = {0x1.5555555555558p-1, 0x1.99999999952abp-2, 0x1.2492492df7663p-2, 0x1.c71c62ddb431bp-3,
-                             0x1.7462b6e311a89p-3, 0x1.39fe16ad885a7p-3, 0x1.2b5bd9a316a24p-3};
+static const real exp_p[] = {1, 0x1p-1, 0x1.5555555555559p-3, 0x1.5555555555558p-5, 0x1.111111110f731p-7, 0x1.6c16c16c178acp-10,
+                             0x1.a01a01af814aep-13, 0x1.a01a0195fe47dp-16, 0x1.71ddf9a666fe6p-19, 0x1.27e513348fa2fp-22,
+                             0x1.af5c055bbc3bap-26, 0x1.1f019aa60654ep-29};
+static const real log_r[] = {0x1.5555555555535p-1, 0x1.99999999a074ep-2, 0x1.249249208c76ep-2, 0x1.c71c741c605aap-3,
+                             0x1.745cb40340190p-3, 0x1.3b1ddb24f47dfp-3, 0x1.1067c968df904p-3, 0x1.efd80446d4469p-4,
+                             0x1.55b24802e2370p-4, 0x1.5c77cc16676f3p-3};
 #define LN2_HI 0x1.62e42fefa3p-1
 #define LN2_LO 0x1.3de6af278ece6p-42
+#define LN2_REST 0x1.abc9e3b39803fp-56
 #define SQRT_HALF_BITS 0x3fe6a09e667f3bcdu
 #define ONE_BITS 0x3ff0000000000000u
-#define TO_INTEGER 0x1.8p52
 #define EXP_MIN (-746.0)
 #define EXP_MAX 710.0
-#define TANH_MAX 40.0
+#define POWER_MAX 709.0
+#define TANH_MAX 20.0
 #endif
+#define TANH_SMALL ((real)0.3)
+#define TERMS(c) ((int)(sizeof(c) / sizeof(c[0])))
 #define SIGN_BIT ((lane_uint)1 << (8 * sizeof(real) - 1))
 
 /* c[0] + c[1] x + ... + c[n-1] x^(n-1) by Horner's rule. */
@@ -45,45 +54,66 @@ INLINE vec vhorner(vec x, const real *c, int n)
     for (int i = n - 2; i >= 0; i--) y = vfma(y, x, vset1(c[i]));
     return y;
 }
-#define HORNER(x, c) vhorner(x, c, (int)(sizeof(c) / sizeof(c[0])))
+#define HORNER(x, c) vhorner(x, c, TERMS(c))
 
-/* The integer nearest to x, |x| < 2^22. */
-INLINE vec vround(vec x) { return (x + vset1(TO_INTEGER)) - vset1(TO_INTEGER); }
+INLINE vec vabs(vec x) { return vreal(vbits(x) & vbits1(SIGN_BIT - 1)); }
 
-/* 2^n for an integral n within the normal exponents. */
-INLINE vec vpow2(vec n) { return vreal(vbits(n + vset1((real)(TO_INTEGER + EXPONENT_BIAS))) << MANTISSA); }
-
-/* x = n ln 2 + r; returns expm1(r). */
-INLINE vec vexpm1_reduced(vec x, vec *n)
+/* x = n ln 2 + r; returns r. The low bits of *t are n + bias: with the exponent's bias, vpow2(*t) = 2^n. */
+INLINE vec vreduce(vec x, real bias, vec *t, vec *n)
 {
-    *n = vround(x * vset1(LOG2_E));
-    vec r = vfnma(*n, vset1(LN2_LO), vfnma(*n, vset1(LN2_HI), x));
-    return vfma(r * r, HORNER(r, exp_q), r);
+    *t = vfma(x, vset1((real)LOG2_E), vset1((real)TO_INTEGER + bias));
+    *n = *t - vset1((real)TO_INTEGER + bias);
+    return vfnma(*n, vset1(LN2_LO), vfnma(*n, vset1(LN2_HI), x));
 }
+INLINE vec vpow2(vec t) { return vreal(vbits(t) << MANTISSA); }
 
 INLINE vec vexp(vec x)
 {
-    vec n, p = vexpm1_reduced(vmin(vset1(EXP_MAX), vmax(vset1(EXP_MIN), x)), &n);
-    vec half = vround(n * vset1((real)0.5));
-    return (vset1(1) + p) * vpow2(half) * vpow2(n - half);
+    vec t, n, r = vreduce(vmin(vset1(EXP_MAX), vmax(vset1(EXP_MIN), x)), 0, &t, &n);
+    return vscale(vfma(r, HORNER(r, exp_p), vset1(1)), n);
 }
 
-/* sigmoid(x) = 1 / (1 + exp(-x)) */
-INLINE vec vsigmoid(vec x) { return vset1(1) / (vset1(1) + vexp(vzero() - x)); }
+/* sigmoid(-|x|) = 1 / (1 + e^|x|) and sigmoid(|x|) = 1 - sigmoid(-|x|), where 1 + e^|x| = (2^n p + 1) + 2^n. */
+INLINE vec vsigmoid(vec x)
+{
+    vec t, n, r = vreduce(vmin(vset1(POWER_MAX), vabs(x)), EXPONENT_BIAS, &t, &n), power = vpow2(t);
+    vec low = vset1(1) / (vfma(power, r * HORNER(r, exp_p), vset1(1)) + power);
+    return vselect(vless(x, vzero()), low, vset1(1) - low);
+}
 
-/* tanh|x| = e / (e + 2) with e = expm1(2|x|); the sign is put back. */
+/* tanh|x| = q = h / (h + 1), where h = expm1(2|x|) / 2 = 2^(n-1) p + (2^(n-1) - 1/2), p = r + r^2 (P(r) - 1) / r. Near 0,
+ * q = h - h q, where the errors of the sum and of the division count less. The sign is put back. */
 INLINE vec vtanh(vec x)
 {
-    vuint sign = vbits(x) & vbits1(SIGN_BIT);
-    vec ax = vreal(vbits(x) ^ sign);
-    vec n, p = vexpm1_reduced(vmin(vset1(TANH_MAX), ax + ax), &n);
-    vec scale = vpow2(n);
-    vec e = vfma(scale, p, scale - vset1(1));
-    return vreal(vbits(e / (e + vset1(2))) | sign);
+    const vec magic = vset1((real)TO_INTEGER + EXPONENT_BIAS - 1);
+    vec ax = vabs(x), y = vmin(vset1(TANH_MAX), ax);
+    vec t = vfma(y, vset1((real)(2 * LOG2_E)), magic), n = t - magic, half = vpow2(t);
+    vec r = vfnma(n, vset1((real)LN2), y + y);
+    if (LN2_REST != 0) r = vfnma(n, vset1((real)LN2_REST), r);
+    vec p = vfma(r * r, vhorner(r, exp_p + 1, TERMS(exp_p) - 1), r);
+    vec h = vfma(half, p, half - vset1((real)0.5));
+    vec q = h / (h + vset1(1));
+    return vreal(vbits(vselect(vless(ax, vset1(TANH_SMALL)), vfnma(q, h, h), q)) | (vbits(x) & vbits1(SIGN_BIT)));
 }
 
-/* log(x) for x in [1, largest]; NaN and inf give NaN. x = 2^e (1 + f), sqrt(1/2) <= 1 + f < sqrt(2), s = f / (2 + f):
- * log(1 + f) = 2 s + s R(s^2) = f - (f^2/2 - s (f^2/2 + R s^2)). */
+/* log(1 + e^x) = max(0, x) + log1p(e), e = e^-|x|, and log1p(e) = e - s (e - z R(z)), s = e / (2 + e), z = s^2. */
+INLINE vec vsoftplus(vec x)
+{
+    vec t, n, r = vreduce(vmax(vset1(-POWER_MAX), vreal(vbits(x) | vbits1(SIGN_BIT))), 0, &t, &n);
+    vec e = vreal(vbits(vfma(r, HORNER(r, exp_p), vset1(1))) + (vbits(t) << MANTISSA));
+    vec s = e / (vset1(2) + e), z = s * s;
+    return vmax(vzero(), x) + vfma(s, vfma(z, HORNER(z, log_r), -e), e);
+}
+
+/* The derivative of softplus, 1 / (1 + e^-x), from o = log(1 + e^x): 1 - e^-o = (1 - 2^n) - 2^n p */
+INLINE vec vsoftplus_slope(vec o)
+{
+    vec t, n, r = vreduce(vmax(vset1(-POWER_MAX), -o), EXPONENT_BIAS, &t, &n), power = vpow2(t);
+    return vfnma(power, r * HORNER(r, exp_p), vset1(1) - power);
+}
+
+/* log(x). x = 2^e (1 + f), sqrt(1/2) <= 1 + f < sqrt(2), s = f / (2 + f), z = s^2: log(1 + f) = 2 s + s z R(z)
+ * = f - (f^2/2 - s (f^2/2 + z R(z))). 0 gives -inf, less NaN. */
 INLINE vec vlog(vec x)
 {
     vuint shifted = vbits(x) + vbits1(ONE_BITS - SQRT_HALF_BITS);
@@ -92,9 +122,10 @@ INLINE vec vlog(vec x)
     vec e = vreal((shifted >> MANTISSA) | power) - vreal(power) - vset1(EXPONENT_BIAS);
     vec f = vreal(mantissa) - vset1(1);
     vec s = f / (vset1(2) + f), z = s * s, half = vset1((real)0.5) * f * f;
-    vec r = z * HORNER(z, log_r);
-    vec low = vfma(s, half + r, e * vset1(LN2_LO));
-    return vfma(e, vset1(LN2_HI), f - (half - low)) + (x - x);
+    vec low = vfma(s, vfma(z, HORNER(z, log_r), half), e * vset1(LN2_LO));
+    vec y = vfma(e, vset1(LN2_HI), f - (half - low)), inf = vset1((real)INFINITY);
+    vec outside = vselect(vless(x, vzero()), vset1((real)NAN), -inf);
+    return vselect(vless(x, inf), vselect(vless(vzero(), x), y, outside), x);
 }
 
 #endif

@@ -3,7 +3,9 @@
 cdef extern from "window.h" nogil:
     int fbp_window_gemm(const char *isa, int dtype, int form, int packed, size_t m, size_t n, size_t k, const void *a,
                         const void *b, const void *start, void *c, int epilogue, double alpha, const void *o)
-    int fbp_window_activation(const char *isa, int dtype, int act, size_t m, size_t n, void *z, const void *o)
+    int fbp_window_activation(const char *isa, int dtype, int act, size_t m, size_t n, void *z, const void *o,
+                              size_t calls)
+    int fbp_window_function(const char *isa, int dtype, int logarithm, size_t m, size_t n, void *x, size_t calls)
     int fbp_window_col_sums(const char *isa, int dtype, size_t k, size_t n, const void *b, void *out)
     int fbp_window_tile(const char *isa, int dtype, size_t *tile)
 
@@ -37,12 +39,21 @@ def window_gemm(str isa, int form, int packed, a, b, start, c, int epilogue=0, d
                           <void *>ca.a.data, epilogue, alpha, oa.a.data), isa)
 
 
-def window_activation(str isa, int act, z, o=None):
-    """z = f(z), or with o = f(Z): z = z f'(Z); in place."""
+def window_activation(str isa, int act, z, o=None, size_t calls=1):
+    """z = f(z), or with o = f(Z): z = z f'(Z); in place, as often as `calls` says."""
     cdef str dtype = z.dtype.name
     cdef _Array za = _plain(z, dtype), oa = _plain(o, dtype)
     cdef bytes name = isa.encode()
-    _done(fbp_window_activation(name, _dtype_number(dtype), act, za.a.rows, za.a.cols, <void *>za.a.data, oa.a.data), isa)
+    _done(fbp_window_activation(name, _dtype_number(dtype), act, za.a.rows, za.a.cols, <void *>za.a.data, oa.a.data,
+                                calls), isa)
+
+
+def window_function(str isa, bint logarithm, x, size_t calls=1):
+    """x = exp(x) or log(x), in place, as often as `calls` says."""
+    cdef str dtype = x.dtype.name
+    cdef _Array xa = _plain(x, dtype)
+    cdef bytes name = isa.encode()
+    _done(fbp_window_function(name, _dtype_number(dtype), logarithm, xa.a.rows, xa.a.cols, <void *>xa.a.data, calls), isa)
 
 
 def window_col_sums(str isa, b, out):

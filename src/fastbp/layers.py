@@ -54,7 +54,7 @@ class Dense:
     units : int
         U, the number of outputs.
     activation : str or None
-        f: "identity" (None), "sigmoid", "relu", "tanh" or "softmax".
+        f: "identity" (None), "sigmoid", "relu", "tanh", "softmax" or "softplus".
     inputs : int, optional
         I. With it the layer can be used alone; in a network it follows from the layer below.
     weight_init, bias_init : str or array-like
@@ -212,7 +212,7 @@ class Activation:
     Parameters
     ----------
     name : str
-        "identity", "sigmoid", "relu", "tanh" or "softmax".
+        "identity", "sigmoid", "relu", "tanh", "softmax" or "softplus".
 
     Raises
     ------

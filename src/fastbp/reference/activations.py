@@ -9,6 +9,7 @@ here are written with the output O instead of Z, so the forward pass need not ke
     sigmoid    1 / (1 + exp(-z))  o (1 - o)
     relu       max(z, 0)          1 if o > 0 else 0
     tanh       tanh(z)            1 - o**2
+    softplus   log(1 + exp(z))    1 - exp(-o), the sigmoid of z
     softmax    exp(z_j) / sum_k exp(z_k) over a row; its Jacobian do_j/dz_k = o_j ([j = k] - o_k) gives
                delta = O * (dO - sum(dO * O))
 
@@ -90,6 +91,22 @@ def tanh_delta(O: Array, dO: Array) -> Array:
     return dO * (1.0 - O * O)
 
 
+def softplus(Z: Array, out: Array) -> None:
+    """O = log(1 + exp(Z)) = max(Z, 0) + log1p(exp(-abs(Z))), where exp cannot overflow."""
+    largest = np.maximum(Z, 0.0)
+    np.abs(Z, out=out)
+    np.negative(out, out=out)
+    np.exp(out, out=out)
+    np.log1p(out, out=out)
+    out += largest
+
+
+def softplus_delta(O: Array, dO: Array) -> Array:
+    """Delta = dO * (1 - exp(-O)), where exp(Z) = exp(O) - 1."""
+    delta: Array = dO * -np.expm1(-O)
+    return delta
+
+
 def softmax(Z: Array, out: Array) -> None:
     """O_j = exp(Z_j) / sum_k exp(Z_k) in each row.
 
@@ -114,6 +131,7 @@ ACTIVATIONS: dict[str, ActivationFunction] = {
         ActivationFunction("relu", relu, relu_delta),
         ActivationFunction("tanh", tanh, tanh_delta),
         ActivationFunction("softmax", softmax, softmax_delta),
+        ActivationFunction("softplus", softplus, softplus_delta),
     )
 }
 
@@ -133,7 +151,7 @@ class Activation:
     Parameters
     ----------
     name : str
-        One of "identity", "sigmoid", "relu", "tanh", "softmax".
+        One of "identity", "sigmoid", "relu", "tanh", "softmax", "softplus".
 
     Raises
     ------

@@ -1,0 +1,65 @@
+"""What exp, log and the activations cost: cycles per element of each kernel, on a block that stays in L1.
+
+A cycle is counted by what the core does in it: two full-width FMAs, at the peak measured in the same process.
+"""
+
+import os
+import time
+from functools import partial
+
+import numpy as np
+
+from fastbp import _fastbp_core as core
+from fastbp import runtime
+
+BYTES = 32 << 10  # of what a kernel touches
+ROUNDS, CALLS = 50, 300  # so many that the way into C is not counted
+
+
+def nanoseconds(call, z, x):
+    """One call of the kernel, in each round; z = x at first."""
+    rounds = []
+    for _ in range(ROUNDS):
+        np.copyto(z, x)
+        began = time.perf_counter_ns()
+        call(z, calls=CALLS)
+        rounds.append((time.perf_counter_ns() - began) / CALLS)
+    return np.array(rounds)
+
+
+def aligned(n, dtype):
+    """A row of n elements that begins with a cache line, as the buffers of a plan do."""
+    memory = np.empty(n * np.dtype(dtype).itemsize + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    return memory[start : start + n * np.dtype(dtype).itemsize].view(dtype).reshape(1, n)
+
+
+def kernels(isa, o):
+    """Names and calls."""
+    calls = {"exp": partial(core.window_function, isa, False), "log": partial(core.window_function, isa, True)}
+    for number, name in enumerate(core.ACTIVATIONS):
+        if name != "identity":
+            calls[name] = partial(core.window_activation, isa, number)
+            calls[name + "'"] = partial(core.window_activation, isa, number, o=o)
+    return calls
+
+
+def main():
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    print(f"cycles per element, minimum and median of {ROUNDS} rounds")
+    for dtype in ("float32", "float64"):
+        for isa in runtime.isa_names():
+            lanes, most = core.window_tile(isa, dtype)[2], BYTES // np.dtype(dtype).itemsize
+            o = aligned(most // 2, dtype)
+            o[...] = np.linspace(0, 4, most // 2)
+            for name, call in kernels(isa, o).items():
+                n = most // 2 if name.endswith("'") else most  # a derivative also reads o
+                rounds = nanoseconds(call, aligned(n, dtype), np.linspace(-4, 4, n, dtype=dtype).reshape(1, n))
+                ghz = runtime.fma_peak(isa, dtype) / (2 * 2 * lanes) * 1e-9
+                cycles = rounds * ghz / n
+                print(f"{dtype}  {isa:<7} {name:<10} {cycles.min():7.3f} {np.median(cycles):7.3f}   at {ghz:.2f} GHz")
+
+
+if __name__ == "__main__":
+    main()

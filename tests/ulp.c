@@ -1,0 +1,201 @@
+/* ulp.c: the largest error of exp, log, sigmoid, tanh and softplus, in units of the last place (ULP) of the correctly rounded
+ * result: over all 2^32 float32 and 2^21 float64, for every ISA of the CPU it runs on. `make ulp`; fails above the bound.
+ *
+ * The oracle of float32 is the C library in double, whose few ULP are 2^-26 of a float32's; that of float64 the C library in
+ * long double, where that has 11 more bits or better: a few 2^-11 of a float64's.
+ * The library flushes denormals: an input counts as the zero it is flushed to, and 0 is right for a result that rounds to less
+ * than the smallest normal number. NaN must give NaN, and what rounds to infinity infinity.
+ *
+ * usage: ulp [function] [float32 | float64] */
+#include <float.h>
+#include <inttypes.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cpu.h"
+#include "fbp.h"
+#include "kernels/kernels.h"
+
+#if LDBL_MANT_DIG < 64
+#error "the oracle of float64 needs a long double that is longer"
+#endif
+
+enum { CHUNK = 1 << 14, MAX_ISAS = 8, MAX_THREADS = 64, SAMPLE_BITS = 21 };
+
+static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
+static double softplus(double x) { return (x > 0 ? x : 0) + log1p(exp(x > 0 ? -x : x)); }
+static long double sigmoidl(long double x) { return 1 / (1 + expl(-x)); }
+static long double softplusl(long double x) { return (x > 0 ? x : 0) + log1pl(expl(x > 0 ? -x : x)); }
+
+static const struct function {
+    const char *name;
+    double bound, base;         /* MAX_ULP of tests/bounds.py, with FMA and without */
+    double (*exact)(double);
+    long double (*exactl)(long double);
+} FUNCTIONS[] = {
+    {"exp", 1, 1.25, exp, expl},
+    {"log", 2, 2, log, logl},
+    {"sigmoid", 2, 2, sigmoid, sigmoidl},
+    {"softplus", 2, 2.25, softplus, softplusl},
+    {"tanh", 2, 2.25, tanh, tanhl},
+};
+
+static fbp_tile_fn *find(const struct function *f, const struct fbp_kernels *k)
+{
+    if (strcmp(f->name, "exp") == 0) return k->exp;
+    if (strcmp(f->name, "log") == 0) return k->log;
+    for (int i = 0; i < FBP_ACT_COUNT; i++)
+        if (strcmp(f->name, k->act[i].name) == 0) return k->act[i].forward;
+    return NULL;
+}
+
+/* The worst input of a function. */
+struct worst {
+    double error, x, y;
+};
+
+static void worse(struct worst *w, struct worst other)
+{
+    if (other.error > w->error) *w = other;
+}
+
+/* |y - exact| in ULP of `rounded`, which is `exact` in a format of so many mantissa bits whose smallest normal number is `tiny`. */
+static double ulp_error(double y, long double exact, double rounded, int mantissa, double tiny)
+{
+    if (isnan(exact) || isnan(y)) return isnan(exact) && isnan(y) ? 0 : INFINITY;
+    if (isinf(rounded)) return y == rounded ? 0 : INFINITY;
+    if (y == 0 && fabs(rounded) < tiny) return 0;
+    return (double)fabsl(scalbnl(y - exact, mantissa - 1 - ilogb(fabs(rounded) < tiny ? tiny : rounded)));
+}
+
+/* The same for float32, where the exponents are those of normal numbers: 2^32 times per function. */
+static inline double ulp_error_f32(float y, double exact)
+{
+    const float rounded = (float)exact;
+    uint32_t bits;
+    memcpy(&bits, &rounded, sizeof bits);
+    const uint32_t exponent = bits >> 23 & 0xff;
+    if (exponent == 0 || exponent == 0xff || y != y) return ulp_error(y, exact, rounded, FLT_MANT_DIG, FLT_MIN);
+    const uint64_t power = (uint64_t)(1023 + 127 + FLT_MANT_DIG - 1 - exponent) << 52;      /* 1 / ULP */
+    double per_ulp;
+    memcpy(&per_ulp, &power, sizeof power);
+    return fabs(y - exact) * per_ulp;
+}
+
+static void run(fbp_tile_fn *fn, void *y, const void *x, size_t size)
+{
+    memcpy(y, x, CHUNK * size);
+    const fbp_float_mode mode = fbp_float_enter();
+    fn(y, CHUNK, NULL, 0, 1, CHUNK);
+    fbp_float_leave(mode);
+}
+
+/* CHUNK float32 from the one whose bits are `first`. */
+static void chunk_f32(const struct function *f, uint32_t first, int isas, fbp_tile_fn **fn, struct worst *worst)
+{
+    float x[CHUNK], y[2][CHUNK];
+    double exact[CHUNK];
+    struct worst of_first = {0, 0, 0};
+    for (uint32_t i = 0; i < CHUNK; i++) {
+        const uint32_t bits = first + i;
+        memcpy(&x[i], &bits, sizeof bits);
+        exact[i] = f->exact(fabsf(x[i]) < FLT_MIN ? copysignf(0, x[i]) : x[i]);
+    }
+    for (int isa = 0; isa < isas; isa++) {
+        struct worst w = {0, 0, 0};
+        run(fn[isa], y[isa > 0], x, sizeof(float));
+        if (isa > 0 && memcmp(y[0], y[1], sizeof y[0]) == 0) w = of_first;        /* most ISAs agree on every bit */
+        else
+            for (int i = 0; i < CHUNK; i++) worse(&w, (struct worst){ulp_error_f32(y[isa > 0][i], exact[i]), x[i], y[isa > 0][i]});
+        if (isa == 0) of_first = w;
+        worse(&worst[isa], w);
+    }
+}
+
+/* CHUNK float64, number `first` and up of the sample: each sign and exponent, one half with a random mantissa of their own; in the
+ * other half only exponents around 0, where the functions bend. */
+static void chunk_f64(const struct function *f, uint32_t first, int isas, fbp_tile_fn **fn, struct worst *worst)
+{
+    double x[CHUNK], y[CHUNK];
+    for (uint32_t i = 0; i < CHUNK; i++) {
+        uint64_t random = (first + i + 1) * 0x9e3779b97f4a7c15u;       /* splitmix64 */
+        random = (random ^ random >> 30) * 0xbf58476d1ce4e5b9u;
+        random = (random ^ random >> 27) * 0x94d049bb133111ebu;
+        random ^= random >> 31;
+        const uint64_t exponent = i % 2 ? (first + i) / 2 % 2048 : 1023 - 30 + (first + i) / 2 % 41;
+        const uint64_t bits = (random & 0x800fffffffffffffu) | exponent << 52;
+        memcpy(&x[i], &bits, sizeof bits);
+    }
+    for (int isa = 0; isa < isas; isa++) {
+        run(fn[isa], y, x, sizeof(double));
+        for (int i = 0; i < CHUNK; i++) {
+            const long double exact = f->exactl(fabs(x[i]) < DBL_MIN ? copysign(0, x[i]) : x[i]);
+            worse(&worst[isa], (struct worst){ulp_error(y[i], exact, (double)exact, DBL_MANT_DIG, DBL_MIN), x[i], y[i]});
+        }
+    }
+}
+
+/* The work of all threads. */
+struct job {
+    const struct function *f;
+    int dtype, isas;
+    uint64_t end;
+    _Atomic uint64_t next;
+    fbp_tile_fn *fn[MAX_ISAS];
+    pthread_mutex_t lock;
+    struct worst worst[MAX_ISAS];
+};
+
+static void *work(void *argument)
+{
+    struct job *job = argument;
+    struct worst worst[MAX_ISAS] = {{0, 0, 0}};
+    for (uint64_t first; (first = atomic_fetch_add(&job->next, CHUNK)) < job->end;)
+        (job->dtype == FBP_F32 ? chunk_f32 : chunk_f64)(job->f, (uint32_t)first, job->isas, job->fn, worst);
+    pthread_mutex_lock(&job->lock);
+    for (int isa = 0; isa < job->isas; isa++) worse(&job->worst[isa], worst[isa]);
+    pthread_mutex_unlock(&job->lock);
+    return NULL;
+}
+
+/* All inputs of a function in one dtype; true if every ISA is within its bound. */
+static int check(const struct function *f, int dtype, int threads)
+{
+    struct job job = {.f = f, .dtype = dtype, .end = dtype == FBP_F32 ? (uint64_t)1 << 32 : (uint64_t)1 << SAMPLE_BITS,
+                      .lock = PTHREAD_MUTEX_INITIALIZER};
+    pthread_t thread[MAX_THREADS];
+    int good = 1, started = 0;
+    for (; fbp_isa_name(job.isas); job.isas++) job.fn[job.isas] = find(f, fbp_kernels_find(fbp_isa_name(job.isas), dtype));
+    while (started < threads && pthread_create(&thread[started], NULL, work, &job) == 0) started++;
+    work(&job);
+    for (int i = 0; i < started; i++) pthread_join(thread[i], NULL);
+    for (int isa = 0; isa < job.isas; isa++) {
+        const struct worst *w = &job.worst[isa];
+        const double bound = strcmp(fbp_isa_name(isa), "base") == 0 ? f->base : f->bound;
+        const int within = w->error <= bound;
+        printf("%-8s %-7s %-6s %.4f ULP at %a (%.9g), where it gives %a%s\n", f->name, dtype == FBP_F32 ? "float32" : "float64",
+               fbp_isa_name(isa), w->error, w->x, w->x, w->y, within ? "" : ": above the bound");
+        good &= within;
+    }
+    fflush(stdout);
+    return good;
+}
+
+int main(int argc, char **argv)
+{
+    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    const int threads = cores < 2 ? 0 : cores > MAX_THREADS ? MAX_THREADS : (int)cores - 1;
+    int good = 1;
+    for (size_t i = 0; i < sizeof FUNCTIONS / sizeof FUNCTIONS[0]; i++)
+        for (int dtype = FBP_F32; dtype <= FBP_F64; dtype++) {
+            if (argc > 1 && strcmp(argv[1], FUNCTIONS[i].name) != 0) continue;
+            if (argc > 2 && strcmp(argv[2], dtype == FBP_F32 ? "float32" : "float64") != 0) continue;
+            good &= check(&FUNCTIONS[i], dtype, threads);
+        }
+    return !good;
+}
