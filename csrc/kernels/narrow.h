@@ -4,6 +4,7 @@
 #define FBP_NARROW_H
 
 #include "tile.h"
+#include "vrows.h"
 
 #define NARROW_GROUPS 6                 /* registers of rows in a tile of narrow_rows */
 
