@@ -68,7 +68,13 @@ struct fbp_graph {
     int optimizer;              /* number in the table of optimizers, -1 for none */
 };
 
-#define FBP_HYPER 4
+/* The numbers of an optimizer; those that its row does not have are not looked at. */
+enum fbp_hyper {
+    FBP_RATE,
+    FBP_BETA1, FBP_BETA2,       /* what the means of g and of g^2 keep of themselves: momentum is beta1, RMSprop's alpha beta2 */
+    FBP_EPS,
+    FBP_HYPER
+};
 
 /* ---- plans --------------------------------------------------------------------------------------------------------- */
 
@@ -86,12 +92,14 @@ double fbp_plan_operations(const fbp_plan *plan, int64_t rows); /* of a training
 int64_t fbp_plan_bytes(fbp_plan *plan);                   /* memory held */
 void *fbp_plan_params(fbp_plan *plan);
 void *fbp_plan_grads(fbp_plan *plan);
-void *fbp_plan_slot(fbp_plan *plan, int slot);                  /* NULL where the optimizer has no such slot */
 /* The caller hands out (+1) or takes back (-1) a view of params that may be read and written. While one is out, params is up to
  * date after every call, and packed copies of weights are made anew before every use; (+1) may wait for a call that runs. */
 void fbp_plan_export(fbp_plan *plan, int count);
-/* Hyper-parameters of the optimizer, in the order of its row in the table. */
 void fbp_plan_set_hyper(fbp_plan *plan, const double hyper[FBP_HYPER]);
+int fbp_plan_slots(const fbp_plan *plan);                       /* state vectors of the optimizer */
+/* Copies the values of a slot, in the order of params, to `values` (reals of the plan's dtype); or, with back, from there. */
+void fbp_plan_copy_slot(fbp_plan *plan, int slot, void *values, int back);
+int64_t fbp_plan_updates(fbp_plan *plan);                       /* updates done so far: the t of Adam's corrections */
 
 /* Asked now and then during long steps, on the calling thread: whether to give up the step (which then changes nothing) and
  * return FBP_PAUSED early. */

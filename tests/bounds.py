@@ -84,7 +84,11 @@ class Bounded:
         return self.result(self.value * other.value, brought)
 
     def __truediv__(self, other: Bounded) -> Bounded:
-        least = np.abs(other.value) - other.error
+        return self.over(other, np.float64(0))
+
+    def over(self, other: Bounded, least: Array) -> Bounded:
+        """The quotient, where more is known of the divisor: it is at least `least`."""
+        least = np.maximum(least, np.abs(other.value) - other.error)
         assert np.all(least > 0), "the divisor may be 0"
         quotient = self.value / other.value
         return self.result(quotient, (self.error + np.abs(quotient) * other.error) / least)
@@ -115,6 +119,11 @@ class Bounded:
 
     def exp(self) -> Bounded:
         return self.function(np.exp(self.value), np.exp(self.value + self.error))
+
+    def sqrt(self) -> Bounded:
+        root = np.sqrt(self.value)
+        low, high = (np.sqrt(np.maximum(self.value + d, 0)) for d in (-self.error, self.error))
+        return self.result(root, np.maximum(high - root, root - low))
 
     def log(self) -> Bounded:
         return self.function(np.log(self.value), 1 / (self.value - self.error))
@@ -190,6 +199,46 @@ def loss(name: str, O: Bounded, y: Array) -> tuple[Bounded, Bounded]:
     return Bounded(rows.value.mean(), rows.error.mean() + own, O.in_), dO
 
 
+def correction(beta: float, t: int, in_: Rounding) -> Bounded:
+    """1 - beta^t, the power made in float64 by up to two products for every bit of t, or by libm."""
+    power = beta**t
+    error = Rounding("float64").gamma(2 * t.bit_length()) * power
+    return Bounded(np.float64(1 - power), np.float64(error + in_.u * (1 - power)), in_)
+
+
+def direction(optimizer: ref.optimizers.Optimizer, g: Bounded, state: list[Bounded], t: int) -> Bounded:
+    """What the learning rate multiplies in step t; `state`, empty before the first step, changes."""
+    in_ = g.in_
+    if not state:
+        state += [in_.exact(np.zeros(g.value.shape))] * optimizer.slots
+    least = np.float64(getattr(optimizer, "eps", 0) * (1 - in_.gamma(4)))  # a root is never below 0
+    match optimizer:
+        case ref.SGD(momentum=0.0):
+            return g
+        case ref.SGD():
+            momentum = in_.constant(optimizer.momentum)
+            state[0] = momentum * state[0] + g
+            return g + momentum * state[0] if optimizer.nesterov else state[0]
+        case ref.Adam():
+            for i, (beta, new) in enumerate(((optimizer.beta1, g), (optimizer.beta2, g * g))):
+                state[i] = in_.constant(beta) * state[i] + in_.constant(1 - beta) * new
+            M = state[0] / correction(optimizer.beta1, t, in_)
+            V = state[1] / correction(optimizer.beta2, t, in_)
+            return M.over(V.sqrt() + in_.constant(optimizer.eps), least)
+        case ref.RMSprop():
+            state[0] = in_.constant(optimizer.alpha) * state[0] + in_.constant(1 - optimizer.alpha) * (g * g)
+        case ref.Adagrad():
+            state[0] = state[0] + g * g
+        case _:
+            raise KeyError(f"no error bound for {optimizer!r}")
+    return g.over(state[0].sqrt() + in_.constant(optimizer.eps), least)
+
+
+def updated(optimizer: ref.optimizers.Optimizer, W: Bounded, g: Bounded, state: list[Bounded], t: int) -> Bounded:
+    """W after step t."""
+    return W - W.in_.constant(optimizer.learning_rate) * direction(optimizer, g, state, t)
+
+
 class Network:
     """The chain of a reference network, with bounds: forward, backward and update of the same parameters."""
 
@@ -199,7 +248,8 @@ class Network:
         dense = [layer for layer in self.layers if isinstance(layer, ref.Dense)]
         self.W = {id(layer): in_.exact(np.vstack([layer.weight, layer.bias])) for layer in dense}
         self.dW: dict[int, Bounded] = {}
-        self.velocity: dict[int, Bounded] = {}
+        self.state: dict[int, list[Bounded]] = {key: [] for key in self.W}
+        self.updates = 0
 
     def forward(self, x: Array) -> Bounded:
         O = self.in_.exact(x)
@@ -230,14 +280,10 @@ class Network:
         return dO
 
     def update(self) -> None:
-        """v = momentum v + dW, W = W - learning_rate v."""
         assert self.optimizer is not None
-        for key, v in self.dW.items():
-            if self.optimizer.momentum:
-                if key in self.velocity:
-                    v = self.in_.constant(self.optimizer.momentum) * self.velocity[key] + v
-                self.velocity[key] = v
-            self.W[key] = self.W[key] - self.in_.constant(self.optimizer.learning_rate) * v
+        self.updates += 1
+        for key, dW in self.dW.items():
+            self.W[key] = updated(self.optimizer, self.W[key], dW, self.state[key], self.updates)
 
     def train_step(self, x: Array, y: Array) -> Bounded:
         assert self.loss is not None

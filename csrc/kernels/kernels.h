@@ -46,6 +46,12 @@ struct fbp_gemm {
     fbp_tile_fn *after;         /* NULL, or applied to every tile after it is stored */
 };
 
+/* The numbers of one step of an optimizer. */
+struct fbp_rule {
+    double rate, eps;           /* where the optimizer is `corrected`, with the corrections of this step in them */
+    double beta1, beta2;        /* what the means of g and of g^2 keep of themselves; beta1 is also the momentum */
+};
+
 /* An optimizer's pass over a block of weights (rows x cols): reads the gradient, updates weights and slots. */
 struct fbp_update {
     size_t rows, cols;
@@ -53,7 +59,7 @@ struct fbp_update {
     void *w;
     void *slot[FBP_MAX_SLOTS];
     const void *g;
-    const double *hyper;        /* the optimizer's hyper-parameters, see optim.h */
+    const struct fbp_rule *rule;
 };
 
 /* Loss and its gradient for m rows of n outputs. Dense targets by row pointers, or integer labels. */
@@ -71,7 +77,7 @@ struct fbp_loss_rows {
 
 enum fbp_act { FBP_IDENTITY, FBP_SIGMOID, FBP_RELU_ACT, FBP_TANH, FBP_SOFTMAX, FBP_ACT_COUNT };
 enum fbp_loss { FBP_SQUARED_ERROR, FBP_CROSS_ENTROPY, FBP_LOSS_COUNT };
-enum fbp_optimizer { FBP_SGD, FBP_MOMENTUM, FBP_OPTIMIZER_COUNT };
+enum fbp_optimizer { FBP_SGD, FBP_MOMENTUM, FBP_NESTEROV, FBP_ADAM, FBP_RMSPROP, FBP_ADAGRAD, FBP_OPTIMIZER_COUNT };
 
 /* One row per activation. Both functions work on whole rows in place; tilewise ones also on any tile of them. */
 struct fbp_act_kernels {
@@ -92,7 +98,8 @@ struct fbp_loss_kernels {
 struct fbp_optimizer_kernels {
     const char *name;
     int slots;
-    int epilogue;               /* FBP_AXPY where the whole update is W + hyper[0] dW, else FBP_STORE */
+    int corrected;              /* its means begin at 0, which rate and eps of step t make up for */
+    int epilogue;               /* FBP_AXPY where a plain update is W - rate dW, else FBP_STORE */
     void (*update)(const struct fbp_update *);
 };
 

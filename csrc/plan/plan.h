@@ -31,6 +31,7 @@ struct gate {
     char *wp;                       /* panels of the weights (I, U), which training updates; NULL where params itself serves */
     char *wt;                       /* panels of W transposed (U, I) */
     int wt_fresh;
+    char *slot[FBP_MAX_SLOTS];      /* optimizer state of W (I + 1, U): weights as in wp, or else as in params; then the bias row */
 };
 
 /* A block of one gate's W, the piece of work of phase B: rows i0 .. i1 of the weights, one panel of columns from j on,
@@ -67,8 +68,10 @@ struct fbp_plan {
     struct unit *unit;
     struct fbp_arena store;
     size_t parameters;
-    char *params, *grads, *slot[FBP_MAX_SLOTS];
+    char *params, *grads;
     double hyper[FBP_HYPER];
+    int64_t updates;                /* done so far */
+    struct fbp_rule rule;           /* the numbers of the update under way */
     double operations;              /* per batch row of a training step */
     double forward_operations;
     size_t row_block;               /* rows that go through the whole network together */
@@ -117,6 +120,23 @@ enum transposed { FBP_NONE, FBP_WANTED, FBP_ALL };      /* of which gates W tran
 void fbp_weights_refresh(struct fbp_plan *plan, enum transposed need);
 void fbp_weights_publish(struct fbp_plan *plan);
 int fbp_weights_units(struct fbp_plan *plan);
+
+static inline void *fbp_at(const struct fbp_plan *plan, const void *base, size_t reals)
+{
+    return (char *)base + reals * plan->kernels->size;
+}
+/* Where row i, column j of a gate's W (I + 1, U) is in its slots, counted from their start; row I is the bias. */
+static inline size_t fbp_slot_place(const struct fbp_plan *plan, const struct gate *gate, size_t i, size_t j)
+{
+    const size_t nr = plan->kernels->nr;
+    if (gate->wp == NULL) return i * gate->width + j;
+    return i < gate->inputs ? (j / nr * gate->inputs + i) * nr + j % nr : (gate->width + nr - 1) / nr * nr * gate->inputs + j;
+}
+
+/* update.c */
+void fbp_update_begin(struct fbp_plan *plan);
+void fbp_update_block(const struct fbp_plan *plan, const struct gate *gate, size_t i, size_t rows, size_t j, size_t cols, void *w,
+                      ptrdiff_t ld, const void *g, ptrdiff_t ldg);
 
 /* workspace.c */
 int fbp_workspace_create(const struct fbp_plan *plan, size_t rows, int training, struct workspace **ws);

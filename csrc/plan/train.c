@@ -52,11 +52,13 @@ static void training_job(void *context, struct fbp_team *team, int thread)
     for (int64_t next = t->pass.first, end = run->end; next < end; next += p.rows) {
         p.first = next;
         p.rows = run->batch < end - next ? run->batch : end - next;
+        if (thread == 0) fbp_update_begin(plan);
         phase_a(&p, team, thread);
         fbp_team_wait(team);
         if (atomic_load(&t->bad) || atomic_load(&t->stop)) return;      /* nothing was changed by this step */
         fbp_weights_phase(plan, p.ws, (size_t)p.rows, FBP_GRADIENTS_AND_UPDATE, thread, team->threads);
         if (thread == 0) {
+            plan->updates++;
             run->loss = mean_loss(p.ws->loss, p.rows);
             run->loss_sum += run->loss * (double)p.rows;
             run->steps++;
@@ -184,8 +186,10 @@ int fbp_update(fbp_plan *plan)
     if (plan->optimizer < 0) return FBP_BAD_GRAPH;
     fbp_lock_write(&plan->lock);
     fbp_weights_refresh(plan, FBP_WANTED);
+    fbp_update_begin(plan);
     plan->behind = 1;
     fbp_pool_run(fbp_threads_for(8.0 * (double)plan->parameters), update_job, plan);
+    plan->updates++;
     publish_to_views(plan);
     fbp_lock_release(&plan->lock);
     return FBP_OK;

@@ -7,7 +7,7 @@
 #define UNIT_ROWS 96                /* rows of W in a unit: a multiple of every tile height and register length */
 #define MAX_PANEL_BYTES 128         /* nr reals */
 
-static void *at(const struct fbp_plan *plan, void *base, size_t reals) { return (char *)base + reals * plan->kernels->size; }
+static void *at(const struct fbp_plan *plan, void *base, size_t reals) { return fbp_at(plan, base, reals); }
 
 /* The units of all dense gates, with the cost of those before each; returns an fbp_status. */
 int fbp_weights_units(struct fbp_plan *plan)
@@ -110,22 +110,11 @@ static void unit_product(const struct fbp_plan *plan, const struct workspace *ws
             .a = ws->gate[gate->in[0]].out_row + r, .a0 = (ptrdiff_t)u->i0,
             .b = dz, .ldb = (ptrdiff_t)gate->ld, .panel = (ptrdiff_t)k->nr,
             .c = c, .ldc = ldc,
-            .epilogue = r == 0 ? epilogue : FBP_ADD, .alpha = plan->hyper[0]});
+            .epilogue = r == 0 ? epilogue : FBP_ADD, .alpha = -plan->rule.rate});
         if (!u->bias) continue;
         k->col_sums(dz, (ptrdiff_t)gate->ld, count, u->j1 - u->j0, r == 0 ? bias : part);
         if (r > 0) k->add_rows(bias, 0, part, 0, 1, u->j1 - u->j0);
     }
-}
-
-/* The optimizer on rows of weights: at w with stride ld, their gradient at g with stride ldg, their slots from `flat` on. */
-static void update_rows(const struct fbp_plan *plan, size_t rows, size_t cols, void *w, ptrdiff_t ld, size_t flat, ptrdiff_t ld_slot,
-                        const void *g, ptrdiff_t ldg)
-{
-    const struct fbp_optimizer_kernels *optimizer = &plan->kernels->optimizer[plan->optimizer];
-    struct fbp_update update = {.rows = rows, .cols = cols, .w = w, .ld = ld, .ld_slot = ld_slot, .g = g, .ldg = ldg,
-                                .hyper = plan->hyper};
-    for (int s = 0; s < optimizer->slots; s++) update.slot[s] = at(plan, plan->slot[s], flat);
-    optimizer->update(&update);
 }
 
 static void run_unit(struct fbp_plan *plan, const struct workspace *ws, size_t rows, enum phase_b what, const struct unit *u)
@@ -144,13 +133,13 @@ static void run_unit(struct fbp_plan *plan, const struct workspace *ws, size_t r
         return;
     }
     if (what == FBP_GRADIENTS_AND_UPDATE) {
-        g = gradient, g_bias = bias_gradient, ldg = (ptrdiff_t)plan->kernels->nr;
+        g = gradient, g_bias = bias_gradient, ldg = (ptrdiff_t)cols;
         updated = plan->kernels->optimizer[plan->optimizer].epilogue == FBP_AXPY && rows <= FBP_REDUCTION_ROWS;
         if (updated) unit_product(plan, ws, rows, u, w, ld, FBP_AXPY, bias_gradient);
         else unit_product(plan, ws, rows, u, gradient, ldg, FBP_STORE, bias_gradient);
     }
-    if (!updated) update_rows(plan, weights, cols, w, ld, block, ld_flat, g, ldg);
-    if (u->bias) update_rows(plan, 1, cols, at(plan, plan->params, bias), 0, bias, 0, g_bias, 0);
+    if (!updated) fbp_update_block(plan, gate, u->i0, weights, u->j0, cols, w, ld, g, ldg);
+    if (u->bias) fbp_update_block(plan, gate, gate->inputs, 1, u->j0, cols, at(plan, plan->params, bias), 0, g_bias, 0);
     if (plan->gate[gate->in[0]].wanted) transpose_block(plan, gate, u->i0, u->i1, u->j0, u->j1);
 }
 

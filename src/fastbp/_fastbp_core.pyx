@@ -52,7 +52,9 @@ cdef extern from "fbp.h" nogil:
     int64_t fbp_plan_bytes(fbp_plan *plan)
     void *fbp_plan_params(fbp_plan *plan)
     void *fbp_plan_grads(fbp_plan *plan)
-    void *fbp_plan_slot(fbp_plan *plan, int slot)
+    int fbp_plan_slots(const fbp_plan *plan)
+    void fbp_plan_copy_slot(fbp_plan *plan, int slot, void *values, int back)
+    int64_t fbp_plan_updates(fbp_plan *plan)
     void fbp_plan_export(fbp_plan *plan, int count)
     void fbp_plan_set_hyper(fbp_plan *plan, const double *hyper)
     ctypedef struct fbp_run "struct fbp_run":
@@ -343,12 +345,28 @@ cdef class Plan:
     def grads(self):
         return self._vector(fbp_plan_grads(self.plan), False)
 
+    @property
+    def slots(self):
+        return fbp_plan_slots(self.plan)
+
+    @property
+    def updates(self):
+        return fbp_plan_updates(self.plan)
+
     def slot(self, int i):
-        cdef void *data = fbp_plan_slot(self.plan, i)
-        return self._vector(data, False) if data != NULL else None
+        """A copy of state vector i of the optimizer, in the order of params."""
+        cdef Py_buffer view
+        if not 0 <= i < self.slots:
+            raise ValueError(f"slot must be from 0 to {self.slots - 1}, got {i}")
+        values = _empty(self.parameters, self.numpy_dtype)
+        PyObject_GetBuffer(values, &view, PyBUF_WRITABLE)
+        with nogil:
+            fbp_plan_copy_slot(self.plan, i, view.buf, False)
+        PyBuffer_Release(&view)
+        return values
 
     def set_hyper(self, *values):
-        cdef double hyper[4]
+        cdef double hyper[FBP_HYPER]
         for i in range(FBP_HYPER):
             hyper[i] = values[i] if i < len(values) else 0.0
         with nogil:

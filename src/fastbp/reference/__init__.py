@@ -38,14 +38,17 @@ from fastbp.reference import losses
 from fastbp.reference.activations import Activation
 from fastbp.reference.layers import Dense, Input
 from fastbp.reference.model import Sequential
-from fastbp.reference.optimizers import SGD
+from fastbp.reference.optimizers import SGD, Adagrad, Adam, RMSprop
 
 __all__ = [
     "SGD",
     "Activation",
+    "Adagrad",
+    "Adam",
     "Dense",
     "History",
     "Input",
+    "RMSprop",
     "Sequential",
     "get_num_threads",
     "isa",

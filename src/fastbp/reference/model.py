@@ -25,7 +25,7 @@ from fastbp.history import History
 from fastbp.reference.activations import ACTIVATIONS, Activation
 from fastbp.reference.layers import Dense, Input, LiveView, shapes_of
 from fastbp.reference.losses import Loss, Target, loss_named
-from fastbp.reference.optimizers import SGD
+from fastbp.reference.optimizers import Optimizer
 from fastbp.rng import STREAM_SHUFFLE, checked_seed, fresh_seed, permutation
 
 PREDICT_ROWS = 4096  # rows predicted at a time: the memory needed does not grow with the data
@@ -43,7 +43,7 @@ class Sequential:
         belongs to one network only, which draws its weights.
     loss : "squared_error" or "cross_entropy", optional
         Needed to train and to evaluate. See `losses`.
-    optimizer : SGD, optional
+    optimizer : SGD, Adam, RMSprop or Adagrad, optional
         Needed to train.
     dtype : "float32" or "float64"
         Everything is computed in it; inputs are converted.
@@ -84,13 +84,13 @@ class Sequential:
         self,
         layers: Sequence[Input | Dense | Activation],
         loss: str | None = None,
-        optimizer: SGD | None = None,
+        optimizer: Optimizer | None = None,
         *,
         dtype: npt.DTypeLike = "float32",
         seed: int | None = None,
     ) -> None:
-        if optimizer is not None and not isinstance(optimizer, SGD):
-            raise TypeError(f"optimizer must be SGD(...), got {optimizer!r}")
+        if optimizer is not None and not isinstance(optimizer, Optimizer):
+            raise TypeError(f"optimizer must be one, as SGD(...), got {optimizer!r}")
         self.layers: Final = layer_tuple(layers)
         self.loss: Final = None if loss is None else loss_named(loss).name
         self.optimizer: Final = optimizer
@@ -101,6 +101,7 @@ class Sequential:
         self._inputs, self._units, shapes = shapes_of(self.layers)
         self._build(shapes)
         self._state = optimizer.new_state(self.params) if optimizer else []
+        self._updates = 0  # done so far
 
     def _build(self, shapes: list[tuple[int, int]]) -> None:
         """Lay out all W (I+1, U) in one vector and all dW in another, and give each dense layer its part."""
@@ -166,7 +167,9 @@ class Sequential:
 
     def update(self) -> None:
         """Let the optimizer change all weights by `grads`: with SGD, W = W - learning_rate * dW."""
-        self._needed_optimizer().update(self._params, self._grads, self._state)
+        optimizer = self._needed_optimizer()
+        self._updates += 1
+        optimizer.update(self._params, self._grads, self._state, self._updates)
 
     def train_step(self, x: npt.ArrayLike, y: npt.ArrayLike) -> float:
         """Do forward, backward and update on one batch; return its loss before the update."""
@@ -294,7 +297,7 @@ class Sequential:
     def _needed_loss(self) -> Loss:
         return loss_named(required(self.loss, "the network has no loss: pass loss= to Sequential"))
 
-    def _needed_optimizer(self) -> SGD:
+    def _needed_optimizer(self) -> Optimizer:
         return required(self.optimizer, "the network has no optimizer: pass optimizer= to Sequential")
 
     def __repr__(self) -> str:
