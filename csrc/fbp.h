@@ -68,11 +68,18 @@ struct fbp_graph {
     int optimizer;              /* number in the table of optimizers, -1 for none */
 };
 
-/* The numbers of an optimizer; those that its row does not have are not looked at. */
+/* The numbers of an optimizer; those that its row does not have are not looked at. From FBP_L2 on, 0 is none. With g the gradient
+ * of a batch, or the mean of the last FBP_ACCUMULATE ones: g is clipped, then l2 W added to it, and the update starts from W less
+ * rate weight_decay W. */
 enum fbp_hyper {
     FBP_RATE,
     FBP_BETA1, FBP_BETA2,       /* what the means of g and of g^2 keep of themselves: momentum is beta1, RMSprop's alpha beta2 */
     FBP_EPS,
+    FBP_L2, FBP_WEIGHT_DECAY,
+    FBP_DECAY_BIASES,           /* whether these two also act on the bias rows */
+    FBP_CLIP_NORM,              /* g shrunk to this norm, over all parameters, where it has a larger one */
+    FBP_CLIP_VALUE,             /* each element of g limited to -value .. value */
+    FBP_ACCUMULATE,             /* training steps for each update; their gradients add up in grads */
     FBP_HYPER
 };
 
@@ -121,7 +128,7 @@ int fbp_train(fbp_plan *plan, const struct fbp_array *x, const struct fbp_array 
 int fbp_predict(fbp_plan *plan, const struct fbp_array *x, void *out, int64_t *next, fbp_poll *interrupted);
 
 /* The same by hand. forward keeps the activations; backward needs them and fills grads, and dx (contiguous) if not NULL;
- * update applies the optimizer to params and grads. */
+ * update applies the optimizer to params and grads. Both start FBP_ACCUMULATE anew. */
 int fbp_forward(fbp_plan *plan, const struct fbp_array *x, void *out);
 int64_t fbp_forward_rows(const fbp_plan *plan);                 /* rows of the forward pass kept; -1 for none */
 int fbp_backward(fbp_plan *plan, const struct fbp_array *dout, void *dx);

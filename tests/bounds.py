@@ -234,9 +234,29 @@ def direction(optimizer: ref.optimizers.Optimizer, g: Bounded, state: list[Bound
     return g.over(state[0].sqrt() + in_.constant(optimizer.eps), least)
 
 
-def updated(optimizer: ref.optimizers.Optimizer, W: Bounded, g: Bounded, state: list[Bounded], t: int) -> Bounded:
-    """W after step t."""
-    return W - W.in_.constant(optimizer.learning_rate) * direction(optimizer, g, state, t)
+def clipped(optimizer: ref.optimizers.Optimizer, g: Bounded) -> Bounded:
+    """All of a gradient, with the norm or the elements that are allowed."""
+    in_ = g.in_
+    if optimizer.clip_value is not None:
+        most = in_.constant(optimizer.clip_value)
+        return Bounded(np.clip(g.value, -most.value, most.value), np.maximum(g.error, most.error), in_)
+    if optimizer.clip_norm is not None:
+        norm = (g[None, :] @ g[:, None]).sqrt()
+        assert np.all(np.abs(norm.value - optimizer.clip_norm) > norm.error), "clipped or not: rounding errors decide"
+        if np.all(norm.value > optimizer.clip_norm):
+            return g * (in_.constant(optimizer.clip_norm) / norm)[0]
+    return g
+
+
+def updated(optimizer: ref.optimizers.Optimizer, W: Bounded, g: Bounded, state: list[Bounded], t: int, decays: Array) -> Bounded:
+    """W after step t; l2 and weight decay act where `decays` is 1, not where it is 0."""
+    in_ = W.in_
+    rate, decay, mask = optimizer.learning_rate, getattr(optimizer, "weight_decay", 0.0), in_.exact(decays)
+    if optimizer.l2:
+        g = g + mask * in_.constant(optimizer.l2) * W
+    if decay:
+        W = W - mask * in_.constant(rate * decay) * W
+    return W - in_.constant(rate) * direction(optimizer, g, state, t)
 
 
 class Network:
@@ -246,9 +266,11 @@ class Network:
         self.layers = [layer for layer in net.layers if not isinstance(layer, ref.Input)]
         self.loss, self.optimizer, self.in_ = net.loss, net.optimizer, in_
         dense = [layer for layer in self.layers if isinstance(layer, ref.Dense)]
+        self.order = [id(layer) for layer in dense]
         self.W = {id(layer): in_.exact(np.vstack([layer.weight, layer.bias])) for layer in dense}
         self.dW: dict[int, Bounded] = {}
-        self.state: dict[int, list[Bounded]] = {key: [] for key in self.W}
+        self.gathered: list[Bounded] = []
+        self.state: list[Bounded] = []
         self.updates = 0
 
     def forward(self, x: Array) -> Bounded:
@@ -281,9 +303,27 @@ class Network:
 
     def update(self) -> None:
         assert self.optimizer is not None
+        self.gathered.append(self.grads)
+        if len(self.gathered) < self.optimizer.accumulate:
+            return
         self.updates += 1
-        for key, dW in self.dW.items():
-            self.W[key] = updated(self.optimizer, self.W[key], dW, self.state[key], self.updates)
+        g = self.gathered[0]
+        for other in self.gathered[1:]:
+            g = g + other
+        if self.optimizer.accumulate > 1:
+            g = g * self.in_.constant(1 / self.optimizer.accumulate)
+        self.gathered.clear()
+        g = clipped(self.optimizer, g)
+        decays = {key: np.ones(W.value.shape) for key, W in self.W.items()}
+        for mask in decays.values():
+            mask[-1] = self.optimizer.decay_biases
+        flat = np.concatenate([decays[key].reshape(-1) for key in self.order])
+        params = updated(self.optimizer, self.params, g, self.state, self.updates, flat)
+        start = 0
+        for key in self.order:
+            shape = self.W[key].value.shape
+            part = params[start : (start := start + decays[key].size)]
+            self.W[key] = Bounded(part.value.reshape(shape), part.error.reshape(shape), self.in_)
 
     def train_step(self, x: Array, y: Array) -> Bounded:
         assert self.loss is not None
@@ -294,7 +334,7 @@ class Network:
 
     def flat(self, parts: dict[int, Bounded]) -> Bounded:
         """W or dW of all layers in one vector, as `params` and `grads` have them."""
-        ordered = [parts[id(layer)] for layer in self.layers if id(layer) in parts]
+        ordered = [parts[key] for key in self.order]
         value = np.concatenate([part.value.reshape(-1) for part in ordered])
         return Bounded(value, np.concatenate([part.error.reshape(-1) for part in ordered]), self.in_)
 

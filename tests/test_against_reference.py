@@ -122,8 +122,10 @@ def compare(what: str, got: Any, wanted: Any, bounds: tuple[Bounded, Bounded], d
     assert share < np.finfo(dtype).eps ** (1 / 8), f"{what}: the bound is {share} of it"
 
 
-def check(spec: Spec, dtype: str, loss: str, target: str, row: str, rows: int, steps: int = 2) -> None:
-    fast, slow = pair(spec, dtype, loss, OPTIMIZER[row])
+def check(
+    spec: Spec, dtype: str, loss: str, target: str, optimizer: fb.optimizers.Optimizer, rows: int, steps: int = 2
+) -> None:
+    fast, slow = pair(spec, dtype, loss, optimizer)
     nets = tuple(Network(slow, Rounding(kind)) for kind in (dtype, "float64"))
     units = slow.layers[-1].units if isinstance(slow.layers[-1], ref.Dense) else slow.forward([[0] * spec[0]]).shape[1]
     x, y = batch(target, rows, int(spec[0]), units, dtype)
@@ -178,7 +180,7 @@ def test_error_bounds_of_functions_are_covered() -> None:
 @pytest.mark.parametrize("spec", NETS, ids=name_of)
 def test_networks(spec: Spec, dtype: str, loss: str, target: str, row: str) -> None:
     for rows in BATCHES:
-        check(spec, dtype, loss, target, row, rows)
+        check(spec, dtype, loss, target, OPTIMIZER[row], rows)
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -187,14 +189,15 @@ def test_networks(spec: Spec, dtype: str, loss: str, target: str, row: str) -> N
 @dtypes
 def test_activations_in_every_place(dtype: str, loss: str, target: str, activation: str, place: str) -> None:
     spec = tuple(part if isinstance(part, int) else part.format(activation) for part in PLACES[place])
-    check(spec, dtype, loss, target, OPTIMIZERS[0], rows=5)
+    check(spec, dtype, loss, target, OPTIMIZER[OPTIMIZERS[0]], rows=5)
 
 
 @losses
 @dtypes
 def test_batch_beyond_one_reduction(dtype: str, loss: str, target: str) -> None:
     """Sums over more than 4096 rows are cut there; twice, here."""
-    check((3, "5 relu", "2"), dtype, loss, target, "momentum", rows=2 * 4096 + 3, steps=1)
+    for optimizer in (OPTIMIZER["momentum"], fb.SGD(0.1, accumulate=2)):
+        check((3, "5 relu", "2"), dtype, loss, target, optimizer, rows=2 * 4096 + 3, steps=optimizer.accumulate)
 
 
 @dtypes

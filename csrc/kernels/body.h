@@ -42,6 +42,7 @@ const struct fbp_kernels KERNELS_TABLE = {
     .unpack = unpack,
     .pack_transposed = pack_transposed,
     .add_rows = add_rows,
+    .sum_squares = sum_squares,
     .act = ACTIVATIONS,
     .loss = LOSSES,
     .optimizer = OPTIMIZERS,

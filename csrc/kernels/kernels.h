@@ -12,6 +12,7 @@
 
 #define FBP_MAX_SLOTS 2              /* optimizer state vectors */
 #define FBP_REDUCTION_ROWS 4096      /* a reduction over more batch rows is cut at multiples of this */
+#define FBP_NORM_BLOCK 4096          /* a sum of squares over more elements is cut at multiples of this */
 
 /* What happens to a tile of C while it is in registers. */
 enum fbp_epilogue {
@@ -46,10 +47,13 @@ struct fbp_gemm {
     fbp_tile_fn *after;         /* NULL, or applied to every tile after it is stored */
 };
 
-/* The numbers of one step of an optimizer. */
+/* The numbers of one step of an optimizer. It takes g = min(limit, max(-limit, scale dW)) + l2 W for the gradient, and
+ * W - decay W for the weights it changes. */
 struct fbp_rule {
     double rate, eps;           /* where the optimizer is `corrected`, with the corrections of this step in them */
     double beta1, beta2;        /* what the means of g and of g^2 keep of themselves; beta1 is also the momentum */
+    double scale, limit, l2, decay;
+    int plain;                  /* scale 1, no limit, no l2, no decay: g = dW */
 };
 
 /* An optimizer's pass over a block of weights (rows x cols): reads the gradient, updates weights and slots. */
@@ -119,6 +123,8 @@ struct fbp_kernels {
                             void *wt);
     /* c (m x n) = c + x */
     void (*add_rows)(void *c, ptrdiff_t ldc, const void *x, ptrdiff_t ldx, size_t m, size_t n);
+    /* The sum of the squares of n reals. */
+    double (*sum_squares)(const void *x, size_t n);
     struct fbp_act_kernels act[FBP_ACT_COUNT];
     struct fbp_loss_kernels loss[FBP_LOSS_COUNT];
     struct fbp_optimizer_kernels optimizer[FBP_OPTIMIZER_COUNT];

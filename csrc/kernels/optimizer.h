@@ -6,11 +6,13 @@
 #define FBP_OPTIMIZER_H
 
 #include "kernels.h"
+#include "reduce.h"
 #include "vec.h"
 
 /* struct fbp_rule in registers. */
 struct numbers {
     vec minus_rate, eps, beta1, new1, beta2, new2;      /* new = 1 - beta */
+    vec scale, limit, minus_limit, l2, decay;
 };
 
 /* Weights, their gradient, their state. */
@@ -59,14 +61,24 @@ INLINE void adagrad(struct lanes *x, const struct numbers *n)
     x->w = vfma(n->minus_rate, x->g / (vsqrt(x->s[0]) + n->eps), x->w);
 }
 
+/* What comes before the rule where it is not plain. A NaN stays one: see vmin. */
+INLINE void shape(struct lanes *x, const struct numbers *n)
+{
+    x->g = vmin(n->limit, vmax(n->minus_limit, n->scale * x->g));
+    x->g = vfma(n->l2, x->w, x->g);
+    x->w = vfnma(n->decay, x->w, x->w);
+}
+
 /* The rule on every element. A block without gaps is one long row. */
-INLINE void update(const struct fbp_update *u, lanes_fn *rule, const int slots)
+INLINE void update_as(const struct fbp_update *u, lanes_fn *rule, const int slots, const int plain)
 {
     const struct fbp_rule *r = u->rule;
     const struct numbers n = {
         .minus_rate = vset1((real)-r->rate), .eps = vset1((real)r->eps),
         .beta1 = vset1((real)r->beta1), .new1 = vset1((real)(1 - r->beta1)),
-        .beta2 = vset1((real)r->beta2), .new2 = vset1((real)(1 - r->beta2))};
+        .beta2 = vset1((real)r->beta2), .new2 = vset1((real)(1 - r->beta2)),
+        .scale = vset1((real)r->scale), .limit = vset1((real)r->limit), .minus_limit = vset1((real)-r->limit),
+        .l2 = vset1((real)r->l2), .decay = vset1((real)r->decay)};
     const ptrdiff_t width = (ptrdiff_t)u->cols;
     const int gapless = u->ld == width && u->ldg == width && (slots == 0 || u->ld_slot == width);
     const size_t rows = gapless ? 1 : u->rows, cols = gapless ? u->rows * u->cols : u->cols, whole = cols - cols % VL;
@@ -79,6 +91,7 @@ INLINE void update(const struct fbp_update *u, lanes_fn *rule, const int slots)
         for (size_t j = 0; j < whole; j += VL) {
             x.w = vload(w + j), x.g = vload(g + j);
             for (int k = 0; k < slots; k++) x.s[k] = vload(s[k] + j);
+            if (!plain) shape(&x, &n);
             rule(&x, &n);
             for (int k = 0; k < slots; k++) vstore(s[k] + j, x.s[k]);
             vstore(w + j, x.w);
@@ -86,10 +99,17 @@ INLINE void update(const struct fbp_update *u, lanes_fn *rule, const int slots)
         if (whole == cols) continue;
         x.w = vload_tail(w + whole, tail), x.g = vload_tail(g + whole, tail);
         for (int k = 0; k < slots; k++) x.s[k] = vload_tail(s[k] + whole, tail);
+        if (!plain) shape(&x, &n);
         rule(&x, &n);
         for (int k = 0; k < slots; k++) vstore_tail(s[k] + whole, x.s[k], tail);
         vstore_tail(w + whole, x.w, tail);
     }
+}
+
+INLINE void update(const struct fbp_update *u, lanes_fn *rule, const int slots)
+{
+    if (u->rule->plain) update_as(u, rule, slots, 1);
+    else update_as(u, rule, slots, 0);
 }
 
 static void sgd_update(const struct fbp_update *u) { update(u, sgd, 0); }
@@ -98,6 +118,31 @@ static void nesterov_update(const struct fbp_update *u) { update(u, nesterov, 1)
 static void adam_update(const struct fbp_update *u) { update(u, adam, 2); }
 static void rmsprop_update(const struct fbp_update *u) { update(u, rmsprop, 1); }
 static void adagrad_update(const struct fbp_update *u) { update(u, adagrad, 1); }
+
+#define CHAINS 4            /* sums side by side, so that an addition need not wait for the one before it */
+
+/* Element j in lane j % LANES of sum (j / LANES) % CHAINS; the sums folded by halves, then the lanes. */
+static double sum_squares(const void *xp, size_t n)
+{
+    const real *x = xp;
+    vec s[CHAINS][NB];
+    for (int c = 0; c < CHAINS; c++)
+        for (int b = 0; b < NB; b++) s[c][b] = vzero();
+    size_t j = 0;
+    for (; j + CHAINS * LANES <= n; j += CHAINS * LANES)
+        for (int c = 0; c < CHAINS; c++)
+            for (int b = 0; b < NB; b++) {
+                const vec v = vload(x + j + (size_t)(c * LANES + b * VL));
+                s[c][b] = vfma(v, v, s[c][b]);
+            }
+    for (int c = 0; j < n; c++, j += LANES)
+        for (int b = 0; b < NB; b++) {
+            const vec v = load_block(x + j, b, n - j, vzero());
+            s[c][b] = vfma(v, v, s[c][b]);
+        }
+    for (int b = 0; b < NB; b++) s[0][b] = (s[0][b] + s[2][b]) + (s[1][b] + s[3][b]);
+    return vsum_lanes(s[0]);
+}
 
 #define OPTIMIZERS                                                       \
     {                                                                    \

@@ -89,6 +89,8 @@ static void layout(struct fbp_plan *plan)
     plan->params = fbp_arena_cut(a, plan->parameters, 1, k->size);
     plan->grads = fbp_arena_cut(a, plan->parameters, 1, k->size);
     const int slots = plan->optimizer < 0 ? 0 : k->optimizer[plan->optimizer].slots;
+    if (plan->optimizer >= 0)
+        plan->squares = fbp_arena_cut(a, (plan->parameters + FBP_NORM_BLOCK - 1) / FBP_NORM_BLOCK, 1, sizeof *plan->squares);
     for (int i = 0; i < plan->gates; i++) {
         struct gate *g = &plan->gate[i];
         if (g->kind != FBP_GATE_DENSE) continue;

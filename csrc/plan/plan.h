@@ -43,6 +43,21 @@ struct unit {
     double before, cost;            /* cost of the units before it, its own */
 };
 
+/* What phase B does to a unit. */
+enum phase_b {
+    FBP_GRADIENTS,                  /* dW into grads */
+    FBP_GRADIENTS_ADDED,            /* dW added to grads */
+    FBP_GRADIENTS_AND_UPDATE,       /* dW, then at once the update of the block */
+    FBP_UPDATE,                     /* the update from grads */
+};
+
+/* The training step, or the update by hand, that is under way. */
+struct step {
+    enum phase_b product;           /* what becomes of dW */
+    int due;                        /* it ends with an update; from grads, if the product was not followed by one at once */
+    struct fbp_rule rule[2];        /* for weights and for biases */
+};
+
 struct buffers {
     char *out, *grad;               /* O (rows, width) with stride ld; dE/dO, then dE/dZ, with the gate's ld */
     size_t ld;
@@ -71,7 +86,9 @@ struct fbp_plan {
     char *params, *grads;
     double hyper[FBP_HYPER];
     int64_t updates;                /* done so far */
-    struct fbp_rule rule;           /* the numbers of the update under way */
+    int64_t gathered;               /* gradients whose sum is in grads, waiting for an update */
+    double *squares;                /* for the norm: sum of the squares of each FBP_NORM_BLOCK elements of grads */
+    struct step step;
     double operations;              /* per batch row of a training step */
     double forward_operations;
     size_t row_block;               /* rows that go through the whole network together */
@@ -110,12 +127,8 @@ void fbp_pass_delta(const struct pass *p, const struct fbp_array *dout, size_t r
 void fbp_pass_backward(struct pass *p, size_t r0, size_t r1);
 
 /* weights.c: phase B, and the packed copies of weights */
-enum phase_b {
-    FBP_GRADIENTS,                  /* dW into grads */
-    FBP_GRADIENTS_AND_UPDATE,       /* dW, then at once the update of the block */
-    FBP_UPDATE,                     /* the update from grads */
-};
-void fbp_weights_phase(struct fbp_plan *plan, const struct workspace *ws, size_t rows, enum phase_b what, int thread, int threads);
+void fbp_weights_phase(struct fbp_plan *plan, const struct workspace *ws, size_t rows, enum phase_b what,
+                       const struct fbp_rule rule[2], int thread, int threads);
 enum transposed { FBP_NONE, FBP_WANTED, FBP_ALL };      /* of which gates W transposed is needed: a pass forward, back, back to inputs */
 void fbp_weights_refresh(struct fbp_plan *plan, enum transposed need);
 void fbp_weights_publish(struct fbp_plan *plan);
@@ -133,10 +146,13 @@ static inline size_t fbp_slot_place(const struct fbp_plan *plan, const struct ga
     return i < gate->inputs ? (j / nr * gate->inputs + i) * nr + j % nr : (gate->width + nr - 1) / nr * nr * gate->inputs + j;
 }
 
-/* update.c */
-void fbp_update_begin(struct fbp_plan *plan);
-void fbp_update_block(const struct fbp_plan *plan, const struct gate *gate, size_t i, size_t rows, size_t j, size_t cols, void *w,
-                      ptrdiff_t ld, const void *g, ptrdiff_t ldg);
+/* update.c: begin and end on one thread, before phase B and after it; the others on every thread of a team. */
+void fbp_update_begin(struct fbp_plan *plan, int by_hand);
+void fbp_update_phase(struct fbp_plan *plan, const struct workspace *ws, size_t rows, struct fbp_team *team, int thread);
+void fbp_update_from_grads(struct fbp_plan *plan, struct fbp_team *team, int thread);
+void fbp_update_end(struct fbp_plan *plan);
+void fbp_update_block(const struct fbp_plan *plan, const struct fbp_rule *rule, const struct gate *gate, size_t i, size_t rows,
+                      size_t j, size_t cols, void *w, ptrdiff_t ld, const void *g, ptrdiff_t ldg);
 
 /* workspace.c */
 int fbp_workspace_create(const struct fbp_plan *plan, size_t rows, int training, struct workspace **ws);

@@ -95,9 +95,10 @@ void fbp_weights_refresh(struct fbp_plan *plan, enum transposed need)
     }
 }
 
-/* dW of a unit's rows and its bias row over the batch: S, cut every FBP_REDUCTION_ROWS rows and the parts added in order. */
+/* dW of a unit's rows and its bias row over the batch: S, cut every FBP_REDUCTION_ROWS rows and the parts added in order, to what
+ * is there where the epilogue is FBP_ADD. alpha is that of FBP_AXPY. */
 static void unit_product(const struct fbp_plan *plan, const struct workspace *ws, size_t rows, const struct unit *u, char *c,
-                         ptrdiff_t ldc, int epilogue, char *bias)
+                         ptrdiff_t ldc, int epilogue, double alpha, char *bias)
 {
     const struct fbp_kernels *k = plan->kernels;
     const struct gate *gate = &plan->gate[u->gate];
@@ -110,14 +111,16 @@ static void unit_product(const struct fbp_plan *plan, const struct workspace *ws
             .a = ws->gate[gate->in[0]].out_row + r, .a0 = (ptrdiff_t)u->i0,
             .b = dz, .ldb = (ptrdiff_t)gate->ld, .panel = (ptrdiff_t)k->nr,
             .c = c, .ldc = ldc,
-            .epilogue = r == 0 ? epilogue : FBP_ADD, .alpha = -plan->rule.rate});
+            .epilogue = r == 0 ? epilogue : FBP_ADD, .alpha = alpha});
         if (!u->bias) continue;
-        k->col_sums(dz, (ptrdiff_t)gate->ld, count, u->j1 - u->j0, r == 0 ? bias : part);
-        if (r > 0) k->add_rows(bias, 0, part, 0, 1, u->j1 - u->j0);
+        const int add = r > 0 || epilogue == FBP_ADD;
+        k->col_sums(dz, (ptrdiff_t)gate->ld, count, u->j1 - u->j0, add ? part : bias);
+        if (add) k->add_rows(bias, 0, part, 0, 1, u->j1 - u->j0);
     }
 }
 
-static void run_unit(struct fbp_plan *plan, const struct workspace *ws, size_t rows, enum phase_b what, const struct unit *u)
+static void run_unit(struct fbp_plan *plan, const struct workspace *ws, size_t rows, enum phase_b what,
+                     const struct fbp_rule rule[2], const struct unit *u)
 {
     const struct gate *gate = &plan->gate[u->gate];
     const size_t weights = u->i1 - u->i0, cols = u->j1 - u->j0;
@@ -128,22 +131,25 @@ static void run_unit(struct fbp_plan *plan, const struct workspace *ws, size_t r
     ptrdiff_t ld, ldg = ld_flat;
     void *w = weights_at(plan, gate, u->i0, u->j0, &ld);
     int updated = 0;
-    if (what == FBP_GRADIENTS) {
-        unit_product(plan, ws, rows, u, at(plan, plan->grads, block), ld_flat, FBP_STORE, at(plan, plan->grads, bias));
+    if (what == FBP_GRADIENTS || what == FBP_GRADIENTS_ADDED) {
+        unit_product(plan, ws, rows, u, at(plan, plan->grads, block), ld_flat, what == FBP_GRADIENTS ? FBP_STORE : FBP_ADD, 0,
+                     at(plan, plan->grads, bias));
         return;
     }
     if (what == FBP_GRADIENTS_AND_UPDATE) {
         g = gradient, g_bias = bias_gradient, ldg = (ptrdiff_t)cols;
-        updated = plan->kernels->optimizer[plan->optimizer].epilogue == FBP_AXPY && rows <= FBP_REDUCTION_ROWS;
-        if (updated) unit_product(plan, ws, rows, u, w, ld, FBP_AXPY, bias_gradient);
-        else unit_product(plan, ws, rows, u, gradient, ldg, FBP_STORE, bias_gradient);
+        updated = plan->kernels->optimizer[plan->optimizer].epilogue == FBP_AXPY && rule->plain && rows <= FBP_REDUCTION_ROWS;
+        if (updated) unit_product(plan, ws, rows, u, w, ld, FBP_AXPY, -rule->rate, bias_gradient);
+        else unit_product(plan, ws, rows, u, gradient, ldg, FBP_STORE, 0, bias_gradient);
     }
-    if (!updated) fbp_update_block(plan, gate, u->i0, weights, u->j0, cols, w, ld, g, ldg);
-    if (u->bias) fbp_update_block(plan, gate, gate->inputs, 1, u->j0, cols, at(plan, plan->params, bias), 0, g_bias, 0);
+    if (!updated) fbp_update_block(plan, rule, gate, u->i0, weights, u->j0, cols, w, ld, g, ldg);
+    if (u->bias) fbp_update_block(plan, rule + 1, gate, gate->inputs, 1, u->j0, cols, at(plan, plan->params, bias), 0, g_bias, 0);
     if (plan->gate[gate->in[0]].wanted) transpose_block(plan, gate, u->i0, u->i1, u->j0, u->j1);
 }
 
-void fbp_weights_phase(struct fbp_plan *plan, const struct workspace *ws, size_t rows, enum phase_b what, int thread, int threads)
+/* rule: of weights and of biases, where there is an update. */
+void fbp_weights_phase(struct fbp_plan *plan, const struct workspace *ws, size_t rows, enum phase_b what,
+                       const struct fbp_rule rule[2], int thread, int threads)
 {
     if (plan->units == 0) return;
     const struct unit *last = &plan->unit[plan->units - 1];
@@ -152,9 +158,9 @@ void fbp_weights_phase(struct fbp_plan *plan, const struct workspace *ws, size_t
         const double middle = u->before + 0.5 * u->cost;
         if (middle < thread * share) continue;
         if (thread + 1 < threads && middle >= (thread + 1) * share) break;
-        run_unit(plan, ws, rows, what, u);
+        run_unit(plan, ws, rows, what, rule, u);
     }
-    if (thread != 0 || what == FBP_GRADIENTS) return;
+    if (thread != 0 || what < FBP_GRADIENTS_AND_UPDATE) return;
     for (int g = 0; g < plan->gates; g++)                           /* copies that this phase does not keep up to date */
         if (plan->gate[g].kind == FBP_GATE_DENSE && !plan->gate[plan->gate[g].in[0]].wanted) plan->gate[g].wt_fresh = 0;
 }

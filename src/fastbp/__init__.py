@@ -19,7 +19,7 @@ from fastbp import initializers, losses, reference, runtime
 from fastbp.history import History
 from fastbp.layers import Activation, Dense, Input
 from fastbp.model import Sequential
-from fastbp.optimizers import SGD, Adagrad, Adam, RMSprop
+from fastbp.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 from fastbp.runtime import get_num_threads, isa, set_num_threads, show_config
 
 __version__ = "0.1.0"
@@ -30,6 +30,7 @@ __all__ = [
     "Activation",
     "Adagrad",
     "Adam",
+    "AdamW",
     "Dense",
     "History",
     "Input",

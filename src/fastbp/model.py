@@ -35,7 +35,7 @@ class Sequential:
         network only, which draws its weights.
     loss : "squared_error" or "cross_entropy", optional
         Needed to train and to evaluate. See `losses`. "cross_entropy" takes logits: the last layer needs no softmax.
-    optimizer : SGD, Adam, RMSprop or Adagrad, optional
+    optimizer : SGD, Adam, AdamW, RMSprop or Adagrad, optional
         Needed to train.
     dtype : "float32" or "float64"
         Everything is computed in it; inputs are converted, block by block.
@@ -46,8 +46,9 @@ class Sequential:
     Attributes
     ----------
     params, grads : ndarray, shape (number of parameters,)
-        Live views. The next call sees what is written to `params`. `backward` fills `grads`; `train_step` and `fit`, which
-        use each block of the gradient while it is in cache, do not.
+        Live views. The next call sees what is written to `params`. `backward` fills `grads`; `train_step` and `fit` use
+        each block of the gradient while it is in cache and do not, unless the optimizer clips by the norm or accumulates:
+        then `grads` holds the sum of the gradients since the last update.
 
     Raises
     ------
@@ -165,7 +166,10 @@ class Sequential:
         return self._plan.backward(dout, inputs)
 
     def update(self) -> None:
-        """Let the optimizer change all weights by `grads`: with SGD, W = W - learning_rate * dW."""
+        """Let the optimizer change all weights by `grads`: with SGD, W = W - learning_rate * dW.
+
+        Clipping, l2 and weight decay are the same as in training; `accumulate` is not: `grads` are taken as they are.
+        """
         required(self._optimizer, NO_OPTIMIZER)
         self._plan.update()
 

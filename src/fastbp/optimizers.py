@@ -5,14 +5,35 @@ g is the gradient of one batch; all state begins at 0. The forms are PyTorch's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fastbp.settings import Settings
 
 
 @dataclass(frozen=True, repr=False)
 class Optimizer(Settings):
-    """What all optimizers have in common.
+    """What all optimizers have in common: what becomes of g, the gradient of a batch, before it is used.
+
+    First it is clipped, then l2 is added. What is clipped is thus the gradient of the data alone. `Sequential.update` does
+    the same with `grads` as they are; `accumulate` is about `train_step` and `fit`, which add up gradients in `grads` until
+    there are enough for an update. `backward` and `update`, by hand, start the count anew.
+
+    Parameters
+    ----------
+    learning_rate : float
+        0 <= learning_rate < infinity.
+    l2 : float
+        0 <= l2 < infinity: l2 * W is added to g, as the gradient of l2 / 2 * sum W^2 in the loss.
+    decay_biases : bool
+        Whether l2 and weight_decay also act on biases.
+    clip_norm : float, optional
+        Above 0: if the norm of g, over all parameters, is larger, g is multiplied by clip_norm / norm. If the norm is not a
+        number, neither is g.
+    clip_value : float, optional
+        Above 0: each element of g is limited to -clip_value .. clip_value. Not together with clip_norm.
+    accumulate : int
+        At least 1: training steps for each update, which takes the mean of their gradients for g. Those that the end of an
+        epoch or of `fit` leaves over count in the next.
 
     Raises
     ------
@@ -27,7 +48,7 @@ class Optimizer(Settings):
     @property
     def row(self) -> str:
         """Name of its row in the table of optimizers."""
-        return type(self).__name__.lower()
+        return type(self).__name__.lower().removesuffix("w")
 
     @property
     def betas(self) -> tuple[float, float]:
@@ -36,8 +57,10 @@ class Optimizer(Settings):
 
     @property
     def hyper(self) -> tuple[float, ...]:
-        """Numbers the row takes, in the order of enum fbp_hyper."""
-        return (self.learning_rate, *self.betas, getattr(self, "eps", 0.0))
+        """Numbers the row takes, in the order of enum fbp_hyper; 0 is none."""
+        own = self.learning_rate, *self.betas, getattr(self, "eps", 0.0)
+        decay = self.l2, getattr(self, "weight_decay", 0.0), self.decay_biases
+        return (*own, *decay, self.clip_norm or 0.0, self.clip_value or 0.0, self.accumulate)
 
 
 @dataclass(frozen=True, repr=False)
@@ -55,6 +78,10 @@ class SGD(Optimizer):
         0 <= momentum < 1: the share of the last step's direction that is kept.
     nesterov : bool
         Whether to take the gradient's step from where momentum leads; needs momentum > 0.
+    weight_decay : float
+        0 <= weight_decay < infinity: W = W - learning_rate * weight_decay * W, apart from the gradient.
+    l2, decay_biases, clip_norm, clip_value, accumulate
+        Keywords, which all optimizers have: see `Optimizer`.
 
     Raises
     ------
@@ -78,6 +105,7 @@ class SGD(Optimizer):
 
     momentum: float = 0.0
     nesterov: bool = False
+    weight_decay: float = field(default=0.0, kw_only=True)
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -112,6 +140,8 @@ class Adam(Optimizer):
         0 <= beta < 1: how much of the means of g and of g^2 is kept.
     eps : float
         0 < eps < infinity.
+    l2, decay_biases, clip_norm, clip_value, accumulate
+        Keywords, which all optimizers have: see `Optimizer`.
 
     Raises
     ------
@@ -143,6 +173,42 @@ class Adam(Optimizer):
 
 
 @dataclass(frozen=True, repr=False)
+class AdamW(Adam):
+    """Adam with decoupled weight decay: W = W - learning_rate * (M / (sqrt(V) + eps) + weight_decay * W).
+
+    The decay is apart from M and V, which are those of `Adam`; with l2 instead, it would be divided by sqrt(V) as well.
+
+    Parameters
+    ----------
+    learning_rate, beta1, beta2, eps
+        As for `Adam`.
+    weight_decay : float
+        0 <= weight_decay < infinity.
+    l2, decay_biases, clip_norm, clip_value, accumulate
+        Keywords, which all optimizers have: see `Optimizer`.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+    TypeError
+        If it is not of its type.
+
+    References
+    ----------
+    I. Loshchilov and F. Hutter, "Decoupled weight decay regularization", ICLR 2019, arXiv:1711.05101.
+
+    Examples
+    --------
+    >>> import fastbp as fb
+    >>> fb.AdamW(3e-4, weight_decay=0.1, clip_norm=1.0)
+    AdamW(learning_rate=0.0003, clip_norm=1.0, weight_decay=0.1)
+    """
+
+    weight_decay: float = field(default=0.01, kw_only=True)
+
+
+@dataclass(frozen=True, repr=False)
 class RMSprop(Optimizer):
     """Steps by the root of the mean square: s = alpha * s + (1 - alpha) * g^2, W = W - learning_rate * g / (sqrt(s) + eps).
 
@@ -154,6 +220,8 @@ class RMSprop(Optimizer):
         0 <= alpha < 1: how much of the mean of g^2 is kept.
     eps : float
         0 < eps < infinity.
+    l2, decay_biases, clip_norm, clip_value, accumulate
+        Keywords, which all optimizers have: see `Optimizer`.
 
     Raises
     ------
@@ -194,6 +262,8 @@ class Adagrad(Optimizer):
         0 <= learning_rate < infinity.
     eps : float
         0 < eps < infinity.
+    l2, decay_biases, clip_norm, clip_value, accumulate
+        Keywords, which all optimizers have: see `Optimizer`.
 
     Raises
     ------

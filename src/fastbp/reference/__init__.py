@@ -38,13 +38,14 @@ from fastbp.reference import losses
 from fastbp.reference.activations import Activation
 from fastbp.reference.layers import Dense, Input
 from fastbp.reference.model import Sequential
-from fastbp.reference.optimizers import SGD, Adagrad, Adam, RMSprop
+from fastbp.reference.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 
 __all__ = [
     "SGD",
     "Activation",
     "Adagrad",
     "Adam",
+    "AdamW",
     "Dense",
     "History",
     "Input",

@@ -43,7 +43,7 @@ class Sequential:
         belongs to one network only, which draws its weights.
     loss : "squared_error" or "cross_entropy", optional
         Needed to train and to evaluate. See `losses`.
-    optimizer : SGD, Adam, RMSprop or Adagrad, optional
+    optimizer : SGD, Adam, AdamW, RMSprop or Adagrad, optional
         Needed to train.
     dtype : "float32" or "float64"
         Everything is computed in it; inputs are converted.
@@ -99,19 +99,25 @@ class Sequential:
         self._epoch = 0  # epochs trained so far: each has a random order of its own
         self._chain = [layer for layer in self.layers if not isinstance(layer, Input)]
         self._inputs, self._units, shapes = shapes_of(self.layers)
-        self._build(shapes)
+        self._build(shapes, biases=1 if optimizer and optimizer.decay_biases else 0)
         self._state = optimizer.new_state(self.params) if optimizer else []
         self._updates = 0  # done so far
+        self._gathered: list[Array] = []  # gradients that wait for an update
 
-    def _build(self, shapes: list[tuple[int, int]]) -> None:
-        """Lay out all W (I+1, U) in one vector and all dW in another, and give each dense layer its part."""
+    def _build(self, shapes: list[tuple[int, int]], biases: int) -> None:
+        """Lay out all W (I+1, U) in one vector and all dW in another, and give each dense layer its part.
+
+        A third one says where l2 and weight_decay act: it is 1 for weights and `biases` for biases.
+        """
         dense = [layer for layer in self._chain if isinstance(layer, Dense)]
         size = sum(height * width for height, width in shapes)
         self._params = np.zeros(size, self.dtype)
         self._grads = np.zeros(size, self.dtype)
+        self._decays = np.ones(size, self.dtype)
         start = 0
         for d, (layer, shape) in enumerate(zip(dense, shapes, strict=True)):
             part = slice(start, start + shape[0] * shape[1])
+            self._decays[part.stop - shape[1] : part.stop] = biases
             seed, step = (self.seed, d) if layer.own_seed is None else (layer.own_seed, 0)
             layer.build(self._params[part].reshape(shape), self._grads[part].reshape(shape), seed, step)
             start = part.stop
@@ -137,6 +143,10 @@ class Sequential:
         inputs : bool
             Whether to return dE/dX, shape (m, I), too: training does not need it, and it costs a product.
         """
+        self._gathered.clear()
+        return self._backward(dout, inputs)
+
+    def _backward(self, dout: npt.ArrayLike, inputs: bool = False) -> Array | None:
         dO: Array = reals("dout", dout)
         for layer in reversed(self._chain if inputs else self._above_first):
             dO = layer.backward(dO)  # dX of this layer is dO of the one below
@@ -166,10 +176,17 @@ class Sequential:
         return None
 
     def update(self) -> None:
-        """Let the optimizer change all weights by `grads`: with SGD, W = W - learning_rate * dW."""
-        optimizer = self._needed_optimizer()
+        """Let the optimizer change all weights by `grads`: with SGD, W = W - learning_rate * dW.
+
+        Clipping, l2 and weight decay are the same as in training; `accumulate` is not: `grads` are taken as they are.
+        """
+        self._needed_optimizer()
+        self._gathered.clear()
+        self._update(self._grads)
+
+    def _update(self, grads: Array) -> None:
         self._updates += 1
-        optimizer.update(self._params, self._grads, self._state, self._updates)
+        self._needed_optimizer().update(self._params, grads, self._state, self._updates, self._decays)
 
     def train_step(self, x: npt.ArrayLike, y: npt.ArrayLike) -> float:
         """Do forward, backward and update on one batch; return its loss before the update."""
@@ -181,8 +198,14 @@ class Sequential:
     def _step(self, x: npt.NDArray[Any], target: Target, loss: Loss) -> float:
         O = self.forward(x)
         E, dO = loss.value(O, target)
-        self.backward(dO)
-        self.update()
+        self._backward(dO)
+        if (accumulate := self._needed_optimizer().accumulate) == 1:
+            self._update(self._grads)
+            return E
+        self._gathered.append(self._grads.copy())
+        if len(self._gathered) == accumulate:
+            self._update(np.add.reduce(self._gathered) / accumulate)
+            self._gathered.clear()
         return E
 
     def fit(

@@ -5,7 +5,7 @@ g is the gradient of one batch; all state begins at 0. The forms are PyTorch's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -17,7 +17,28 @@ BLOCK = 1 << 15  # elements updated at a time, so that what is computed for them
 
 @dataclass(frozen=True, repr=False)
 class Optimizer(Settings):
-    """What all optimizers have in common: W = W - learning_rate * direction.
+    """What all optimizers have in common: what becomes of g, the gradient of a batch; W = W - learning_rate * direction.
+
+    First it is clipped, then l2 is added. What is clipped is thus the gradient of the data alone. `Sequential.update` does
+    the same with `grads` as they are; `accumulate` is about `train_step` and `fit`, which add up gradients in `grads` until
+    there are enough for an update. `backward` and `update`, by hand, start the count anew.
+
+    Parameters
+    ----------
+    learning_rate : float
+        0 <= learning_rate < infinity.
+    l2 : float
+        0 <= l2 < infinity: l2 * W is added to g, as the gradient of l2 / 2 * sum W^2 in the loss.
+    decay_biases : bool
+        Whether l2 and weight_decay also act on biases.
+    clip_norm : float, optional
+        Above 0: if the norm of g, over all parameters, is larger, g is multiplied by clip_norm / norm. If the norm is not a
+        number, neither is g.
+    clip_value : float, optional
+        Above 0: each element of g is limited to -clip_value .. clip_value. Not together with clip_norm.
+    accumulate : int
+        At least 1: training steps for each update, which takes the mean of their gradients for g. Those that the end of an
+        epoch or of `fit` leaves over count in the next.
 
     Raises
     ------
@@ -42,11 +63,31 @@ class Optimizer(Settings):
         """Return what the learning rate is to multiply in step t = 1, 2, ...; change `state` in place."""
         raise NotImplementedError
 
-    def update(self, params: Array, grads: Array, state: list[Array], t: int) -> None:
-        """Change `params` and `state` in place, for step t = 1, 2, ...; all are flat vectors of one length."""
+    def clipped(self, grads: Array) -> Array:
+        """Return `grads` with the norm, or the elements, that are allowed."""
+        if self.clip_value is not None:
+            return np.clip(grads, -self.clip_value, self.clip_value)
+        if self.clip_norm is not None:
+            norm = float(np.linalg.norm(grads))
+            if not norm <= self.clip_norm:
+                return grads * (self.clip_norm / norm)
+        return grads
+
+    def update(self, params: Array, grads: Array, state: list[Array], t: int, decays: Array) -> None:
+        """Change `params` and `state` in place, for step t = 1, 2, ...
+
+        All are flat vectors of one length; `decays` is 1 where l2 and weight_decay act, else 0.
+        """
+        grads = self.clipped(grads)
+        rate, decay = self.learning_rate, getattr(self, "weight_decay", 0.0)
         for start in range(0, len(params), BLOCK):
             part = slice(start, start + BLOCK)
-            params[part] -= self.learning_rate * self.direction(grads[part], [slot[part] for slot in state], t)
+            W, g = params[part], grads[part]
+            if self.l2:
+                g = g + self.l2 * decays[part] * W
+            if decay:
+                W -= rate * decay * decays[part] * W
+            W -= rate * self.direction(g, [slot[part] for slot in state], t)
 
 
 @dataclass(frozen=True, repr=False)
@@ -64,6 +105,10 @@ class SGD(Optimizer):
         0 <= momentum < 1: the share of the last step's direction that is kept.
     nesterov : bool
         Whether to take the gradient's step from where momentum leads; needs momentum > 0.
+    weight_decay : float
+        0 <= weight_decay < infinity: W = W - learning_rate * weight_decay * W, apart from the gradient.
+    l2, decay_biases, clip_norm, clip_value, accumulate
+        Keywords, which all optimizers have: see `Optimizer`.
 
     Raises
     ------
@@ -87,6 +132,7 @@ class SGD(Optimizer):
 
     momentum: float = 0.0
     nesterov: bool = False
+    weight_decay: float = field(default=0.0, kw_only=True)
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -124,6 +170,8 @@ class Adam(Optimizer):
         0 <= beta < 1: how much of the means of g and of g^2 is kept.
     eps : float
         0 < eps < infinity.
+    l2, decay_biases, clip_norm, clip_value, accumulate
+        Keywords, which all optimizers have: see `Optimizer`.
 
     Raises
     ------
@@ -167,6 +215,42 @@ class Adam(Optimizer):
 
 
 @dataclass(frozen=True, repr=False)
+class AdamW(Adam):
+    """Adam with decoupled weight decay: W = W - learning_rate * (M / (sqrt(V) + eps) + weight_decay * W).
+
+    The decay is apart from M and V, which are those of `Adam`; with l2 instead, it would be divided by sqrt(V) as well.
+
+    Parameters
+    ----------
+    learning_rate, beta1, beta2, eps
+        As for `Adam`.
+    weight_decay : float
+        0 <= weight_decay < infinity.
+    l2, decay_biases, clip_norm, clip_value, accumulate
+        Keywords, which all optimizers have: see `Optimizer`.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+    TypeError
+        If it is not of its type.
+
+    References
+    ----------
+    I. Loshchilov and F. Hutter, "Decoupled weight decay regularization", ICLR 2019, arXiv:1711.05101.
+
+    Examples
+    --------
+    >>> import fastbp.reference as fb
+    >>> fb.AdamW(3e-4, weight_decay=0.1, clip_norm=1.0)
+    AdamW(learning_rate=0.0003, clip_norm=1.0, weight_decay=0.1)
+    """
+
+    weight_decay: float = field(default=0.01, kw_only=True)
+
+
+@dataclass(frozen=True, repr=False)
 class RMSprop(Optimizer):
     """Steps by the root of the mean square: s = alpha * s + (1 - alpha) * g^2, W = W - learning_rate * g / (sqrt(s) + eps).
 
@@ -178,6 +262,8 @@ class RMSprop(Optimizer):
         0 <= alpha < 1: how much of the mean of g^2 is kept.
     eps : float
         0 < eps < infinity.
+    l2, decay_biases, clip_norm, clip_value, accumulate
+        Keywords, which all optimizers have: see `Optimizer`.
 
     Raises
     ------
@@ -221,6 +307,8 @@ class Adagrad(Optimizer):
         0 <= learning_rate < infinity.
     eps : float
         0 < eps < infinity.
+    l2, decay_biases, clip_norm, clip_value, accumulate
+        Keywords, which all optimizers have: see `Optimizer`.
 
     Raises
     ------
