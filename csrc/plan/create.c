@@ -4,7 +4,6 @@
 
 #include "plan.h"
 
-#define UNPACKED_BYTES 512          /* rows of W up to so long are used where they lie */
 #define BLOCK_BYTES (512 << 10)     /* activations of a row block: about half of an L2 cache */
 #define BLOCK_ROWS_MIN 192          /* enough rows to pay for streaming the weights */
 #define BLOCK_ROWS_MAX 1024
@@ -94,7 +93,7 @@ static void layout(struct fbp_plan *plan)
     for (int i = 0; i < plan->gates; i++) {
         struct gate *g = &plan->gate[i];
         if (g->kind != FBP_GATE_DENSE) continue;
-        const int packed = g->width * k->size > UNPACKED_BYTES;
+        const int packed = g->width * k->size > FBP_UNPACKED_BYTES;
         const size_t panels = (g->width + k->nr - 1) / k->nr * k->nr;
         if (packed) g->wp = fbp_arena_cut(a, panels, g->inputs, k->size);
         for (int s = 0; s < slots; s++) g->slot[s] = fbp_arena_cut(a, packed ? panels : g->width, g->inputs + 1, k->size);

@@ -31,7 +31,7 @@ struct gate {
     char *wp;                       /* panels of the weights (I, U), which training updates; NULL where params itself serves */
     char *wt;                       /* panels of W transposed (U, I) */
     int wt_fresh;
-    char *slot[FBP_MAX_SLOTS];      /* optimizer state of W (I + 1, U): weights as in wp, or else as in params; then the bias row */
+    char *slot[FBP_MAX_SLOTS];      /* optimizer state of W (I + 1, U): weights as in wp, or as in params; then the bias row */
 };
 
 /* A block of one gate's W, the piece of work of phase B: rows i0 .. i1 of the weights, one panel of columns from j on,
@@ -42,6 +42,8 @@ struct unit {
     int bias;
     double before, cost;            /* cost of the units before it, its own */
 };
+
+#define FBP_UNPACKED_BYTES 512      /* rows of W up to so long are used where they lie */
 
 /* What phase B does to a unit. */
 enum phase_b {

@@ -1,5 +1,5 @@
-/* update.c: the numbers of an update, the update of one block of weights with its slots, and the pass over all weights that updates
- * them from grads where an update has to wait for the whole gradient (its norm) or for more batches. */
+/* update.c: the numbers of an update, the update of one block of weights with its slots, and the pass that updates all weights from
+ * grads where an update has to wait for the whole gradient (its norm) or for more batches. */
 #include <math.h>
 #include <string.h>
 

@@ -4,20 +4,29 @@
 
 #include "plan.h"
 
-#define UNIT_ROWS 96                /* rows of W in a unit: a multiple of every tile height and register length */
+#define UNIT_ROWS 96                /* rows of W in a unit one panel wide: a multiple of every tile height and register length */
 #define MAX_PANEL_BYTES 128         /* nr reals */
+#define NARROW_ROWS 48              /* rows in a unit as wide as its gate: without gaps, its update is one loop */
+#define UNIT_BYTES (NARROW_ROWS * FBP_UNPACKED_BYTES)
 
 static void *at(const struct fbp_plan *plan, void *base, size_t reals) { return fbp_at(plan, base, reals); }
+
+/* Rows and columns of a gate's units. */
+static void unit_size(const struct fbp_plan *plan, const struct gate *gate, size_t *rows, size_t *cols)
+{
+    *rows = gate->wp ? UNIT_ROWS : gate->inputs > UNIT_ROWS ? NARROW_ROWS : NARROW_ROWS * 2 / 3;
+    *cols = gate->wp ? plan->kernels->nr : gate->width;
+}
 
 /* The units of all dense gates, with the cost of those before each; returns an fbp_status. */
 int fbp_weights_units(struct fbp_plan *plan)
 {
-    const size_t nr = plan->kernels->nr;
-    size_t count = 0;
+    size_t count = 0, rows, cols;                                   /* the last two of a unit */
     for (int g = 0; g < plan->gates; g++) {
         const struct gate *gate = &plan->gate[g];
-        if (gate->kind == FBP_GATE_DENSE)
-            count += ((gate->width + nr - 1) / nr) * ((gate->inputs + UNIT_ROWS - 1) / UNIT_ROWS);
+        if (gate->kind != FBP_GATE_DENSE) continue;
+        unit_size(plan, gate, &rows, &cols);
+        count += ((gate->width + cols - 1) / cols) * ((gate->inputs + rows - 1) / rows);
     }
     if (count > INT32_MAX) return FBP_TOO_LARGE;
     plan->unit = calloc(count + 1, sizeof *plan->unit);
@@ -27,10 +36,11 @@ int fbp_weights_units(struct fbp_plan *plan)
     for (int g = 0; g < plan->gates; g++) {
         const struct gate *gate = &plan->gate[g];
         if (gate->kind != FBP_GATE_DENSE) continue;
-        for (size_t j = 0; j < gate->width; j += nr)
-            for (size_t i = 0; i < gate->inputs; i += UNIT_ROWS, u++) {
-                const size_t i1 = fbp_min(i + UNIT_ROWS, gate->inputs);
-                *u = (struct unit){.gate = g, .i0 = i, .i1 = i1, .j0 = j, .j1 = fbp_min(j + nr, gate->width),
+        unit_size(plan, gate, &rows, &cols);
+        for (size_t j = 0; j < gate->width; j += cols)
+            for (size_t i = 0; i < gate->inputs; i += rows, u++) {
+                const size_t i1 = fbp_min(i + rows, gate->inputs);
+                *u = (struct unit){.gate = g, .i0 = i, .i1 = i1, .j0 = j, .j1 = fbp_min(j + cols, gate->width),
                                    .bias = i1 == gate->inputs, .before = before};
                 u->cost = (double)(u->i1 - u->i0 + (size_t)u->bias) * (double)(u->j1 - u->j0);
                 before += u->cost;
@@ -102,7 +112,7 @@ static void unit_product(const struct fbp_plan *plan, const struct workspace *ws
 {
     const struct fbp_kernels *k = plan->kernels;
     const struct gate *gate = &plan->gate[u->gate];
-    _Alignas(64) char part[MAX_PANEL_BYTES];
+    _Alignas(64) char part[FBP_UNPACKED_BYTES];
     for (size_t r = 0; r < rows || r == 0; r += FBP_REDUCTION_ROWS) {
         const size_t count = fbp_min(rows - r, FBP_REDUCTION_ROWS);
         const char *dz = at(plan, ws->gate[u->gate].grad, r * gate->ld + u->j0);
@@ -126,7 +136,7 @@ static void run_unit(struct fbp_plan *plan, const struct workspace *ws, size_t r
     const size_t weights = u->i1 - u->i0, cols = u->j1 - u->j0;
     const size_t block = gate->w + u->i0 * gate->width + u->j0, bias = gate->w + gate->inputs * gate->width + u->j0;
     const ptrdiff_t ld_flat = (ptrdiff_t)gate->width;
-    _Alignas(64) char gradient[UNIT_ROWS * MAX_PANEL_BYTES], bias_gradient[MAX_PANEL_BYTES];
+    _Alignas(64) char gradient[UNIT_BYTES], bias_gradient[FBP_UNPACKED_BYTES];
     const void *g = at(plan, plan->grads, block), *g_bias = at(plan, plan->grads, bias);
     ptrdiff_t ld, ldg = ld_flat;
     void *w = weights_at(plan, gate, u->i0, u->j0, &ld);
