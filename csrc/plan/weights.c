@@ -11,7 +11,7 @@
 
 static void *at(const struct fbp_plan *plan, void *base, size_t reals) { return fbp_at(plan, base, reals); }
 
-/* Rows and columns of a gate's units. */
+/* Rows and columns of a gate's units; fewer rows where there are not many, for the threads to share. */
 static void unit_size(const struct fbp_plan *plan, const struct gate *gate, size_t *rows, size_t *cols)
 {
     *rows = gate->wp ? UNIT_ROWS : gate->inputs > UNIT_ROWS ? NARROW_ROWS : NARROW_ROWS * 2 / 3;
