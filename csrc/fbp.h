@@ -68,7 +68,20 @@ struct fbp_graph {
     int optimizer;              /* number in the table of optimizers, -1 for none */
 };
 
-#define FBP_HYPER 4
+/* The numbers of an optimizer; those that its row does not have are not looked at. From FBP_L2 on, 0 is none. With g the gradient
+ * of a batch, or the mean of the last FBP_ACCUMULATE ones: g is clipped, then l2 W added to it, and the update starts from W less
+ * rate weight_decay W. */
+enum fbp_hyper {
+    FBP_RATE,
+    FBP_BETA1, FBP_BETA2,       /* what the means of g and of g^2 keep of themselves: momentum is beta1, RMSprop's alpha beta2 */
+    FBP_EPS,
+    FBP_L2, FBP_WEIGHT_DECAY,
+    FBP_DECAY_BIASES,           /* whether these two also act on the bias rows */
+    FBP_CLIP_NORM,              /* g shrunk to this norm, over all parameters, where it has a larger one */
+    FBP_CLIP_VALUE,             /* each element of g limited to -value .. value */
+    FBP_ACCUMULATE,             /* training steps for each update; their gradients add up in grads */
+    FBP_HYPER
+};
 
 /* ---- plans --------------------------------------------------------------------------------------------------------- */
 
@@ -86,12 +99,14 @@ double fbp_plan_operations(const fbp_plan *plan, int64_t rows); /* of a training
 int64_t fbp_plan_bytes(fbp_plan *plan);                   /* memory held */
 void *fbp_plan_params(fbp_plan *plan);
 void *fbp_plan_grads(fbp_plan *plan);
-void *fbp_plan_slot(fbp_plan *plan, int slot);                  /* NULL where the optimizer has no such slot */
 /* The caller hands out (+1) or takes back (-1) a view of params that may be read and written. While one is out, params is up to
  * date after every call, and packed copies of weights are made anew before every use; (+1) may wait for a call that runs. */
 void fbp_plan_export(fbp_plan *plan, int count);
-/* Hyper-parameters of the optimizer, in the order of its row in the table. */
 void fbp_plan_set_hyper(fbp_plan *plan, const double hyper[FBP_HYPER]);
+int fbp_plan_slots(const fbp_plan *plan);                       /* state vectors of the optimizer */
+/* Copies the values of a slot, in the order of params, to `values` (reals of the plan's dtype); or, with back, from there. */
+void fbp_plan_copy_slot(fbp_plan *plan, int slot, void *values, int back);
+int64_t fbp_plan_updates(fbp_plan *plan);                       /* updates done so far: the t of Adam's corrections */
 
 /* Asked now and then during long steps, on the calling thread: whether to give up the step (which then changes nothing) and
  * return FBP_PAUSED early. */
@@ -113,7 +128,7 @@ int fbp_train(fbp_plan *plan, const struct fbp_array *x, const struct fbp_array 
 int fbp_predict(fbp_plan *plan, const struct fbp_array *x, void *out, int64_t *next, fbp_poll *interrupted);
 
 /* The same by hand. forward keeps the activations; backward needs them and fills grads, and dx (contiguous) if not NULL;
- * update applies the optimizer to params and grads. */
+ * update applies the optimizer to params and grads. Both start FBP_ACCUMULATE anew. */
 int fbp_forward(fbp_plan *plan, const struct fbp_array *x, void *out);
 int64_t fbp_forward_rows(const fbp_plan *plan);                 /* rows of the forward pass kept; -1 for none */
 int fbp_backward(fbp_plan *plan, const struct fbp_array *dout, void *dx);

@@ -35,14 +35,15 @@ static void fill(void *to, size_t n, int dtype, double scale)
     }
 }
 
-static int train(const char *isa, int dtype, int loss)
+static int train(const char *isa, int dtype, int loss, int optimizer, int clip)
 {
     const struct fbp_node node[] = {{FBP_GATE_INPUT, {-1, -1}, INPUTS, 0}, {FBP_GATE_DENSE, {0, -1}, 101, 2},
                                     {FBP_GATE_DENSE, {1, -1}, 53, 3},      {FBP_GATE_DENSE, {2, -1}, 33, 1},
                                     {FBP_GATE_DENSE, {3, -1}, 53, 1},      {FBP_GATE_ADD, {2, 4}, 0, 0},
                                     {FBP_GATE_DENSE, {5, -1}, OUTPUTS, 0}};
-    const struct fbp_graph graph = {node, sizeof node / sizeof node[0], dtype, loss, 1};
-    const double hyper[FBP_HYPER] = {-0.05, 0.9};
+    const struct fbp_graph graph = {node, sizeof node / sizeof node[0], dtype, loss, optimizer};
+    const double hyper[FBP_HYPER] = {[FBP_RATE] = 0.01, [FBP_BETA1] = 0.9, [FBP_BETA2] = 0.99, [FBP_EPS] = 1e-8,
+                                     [FBP_L2] = clip ? 1e-3 : 0, [FBP_CLIP_NORM] = clip ? 0.1 : 0};
     const size_t size = dtype == FBP_F32 ? sizeof(float) : sizeof(double);
     static double x[ROWS * INPUTS], y[ROWS * OUTPUTS];
     int64_t label[ROWS];
@@ -69,7 +70,8 @@ static int train(const char *isa, int dtype, int loss)
     }
     fbp_plan_export(plan, 1);
     if (status == FBP_OK)
-        printf("%s %s %s %016" PRIx64 " %.17g\n", isa, dtype == FBP_F32 ? "float32" : "float64", fbp_loss_name(loss),
+        printf("%s %s %s+%s%s %016" PRIx64 " %.17g\n", isa, dtype == FBP_F32 ? "float32" : "float64", fbp_loss_name(loss),
+               fbp_optimizer_name(optimizer), clip ? "+clip" : "",
                hash(fbp_plan_params(plan), (size_t)fbp_plan_parameters(plan) * size), run.loss);
     fbp_plan_export(plan, -1);
     fbp_plan_destroy(plan);
@@ -81,6 +83,8 @@ int main(void)
     for (int i = 0; fbp_isa_name(i); i++)
         for (int dtype = FBP_F32; dtype <= FBP_F64; dtype++)
             for (int loss = 0; loss < 2; loss++)
-                if (train(fbp_isa_name(i), dtype, loss) != FBP_OK) return 1;
+                for (int optimizer = 0; fbp_optimizer_name(optimizer); optimizer++)
+                    for (int clip = 0; clip < 2; clip++)
+                        if (train(fbp_isa_name(i), dtype, loss, optimizer, clip) != FBP_OK) return 1;
     return 0;
 }

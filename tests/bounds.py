@@ -94,7 +94,11 @@ class Bounded:
         return self.result(self.value * other.value, brought)
 
     def __truediv__(self, other: Bounded) -> Bounded:
-        least = np.abs(other.value) - other.error
+        return self.over(other, np.float64(0))
+
+    def over(self, other: Bounded, least: Array) -> Bounded:
+        """The quotient, where more is known of the divisor: it is at least `least`."""
+        least = np.maximum(least, np.abs(other.value) - other.error)
         assert np.all(least > 0), "the divisor may be 0"
         quotient = self.value / other.value
         return self.result(quotient, (self.error + np.abs(quotient) * other.error) / least)
@@ -125,6 +129,11 @@ class Bounded:
 
     def exp(self) -> Bounded:
         return self.function(np.exp(self.value), np.exp(self.value + self.error))
+
+    def sqrt(self) -> Bounded:
+        root = np.sqrt(self.value)
+        low, high = (np.sqrt(np.maximum(self.value + d, 0)) for d in (-self.error, self.error))
+        return self.result(root, np.maximum(high - root, root - low))
 
     def log(self) -> Bounded:
         return self.function(np.log(self.value), 1 / (self.value - self.error))
@@ -206,6 +215,66 @@ def loss(name: str, O: Bounded, y: Array) -> tuple[Bounded, Bounded]:
     return Bounded(rows.value.mean(), rows.error.mean() + own, O.in_), dO
 
 
+def correction(beta: float, t: int, in_: Rounding) -> Bounded:
+    """1 - beta^t, the power made in float64 by up to two products for every bit of t, or by libm."""
+    power = beta**t
+    error = Rounding("float64").gamma(2 * t.bit_length()) * power
+    return Bounded(np.float64(1 - power), np.float64(error + in_.u * (1 - power)), in_)
+
+
+def direction(optimizer: ref.optimizers.Optimizer, g: Bounded, state: list[Bounded], t: int) -> Bounded:
+    """What the learning rate multiplies in step t; `state`, empty before the first step, changes."""
+    in_ = g.in_
+    if not state:
+        state += [in_.exact(np.zeros(g.value.shape))] * optimizer.slots
+    least = np.float64(getattr(optimizer, "eps", 0) * (1 - in_.gamma(4)))  # a root is never below 0
+    match optimizer:
+        case ref.SGD(momentum=0.0):
+            return g
+        case ref.SGD():
+            momentum = in_.constant(optimizer.momentum)
+            state[0] = momentum * state[0] + g
+            return g + momentum * state[0] if optimizer.nesterov else state[0]
+        case ref.Adam():
+            for i, (beta, new) in enumerate(((optimizer.beta1, g), (optimizer.beta2, g * g))):
+                state[i] = in_.constant(beta) * state[i] + in_.constant(1 - beta) * new
+            M = state[0] / correction(optimizer.beta1, t, in_)
+            V = state[1] / correction(optimizer.beta2, t, in_)
+            return M.over(V.sqrt() + in_.constant(optimizer.eps), least)
+        case ref.RMSprop():
+            state[0] = in_.constant(optimizer.alpha) * state[0] + in_.constant(1 - optimizer.alpha) * (g * g)
+        case ref.Adagrad():
+            state[0] = state[0] + g * g
+        case _:
+            raise KeyError(f"no error bound for {optimizer!r}")
+    return g.over(state[0].sqrt() + in_.constant(optimizer.eps), least)
+
+
+def clipped(optimizer: ref.optimizers.Optimizer, g: Bounded) -> Bounded:
+    """All of a gradient, with the norm or the elements that are allowed."""
+    in_ = g.in_
+    if optimizer.clip_value is not None:
+        most = in_.constant(optimizer.clip_value)
+        return Bounded(np.clip(g.value, -most.value, most.value), np.maximum(g.error, most.error), in_)
+    if optimizer.clip_norm is not None:
+        norm = (g[None, :] @ g[:, None]).sqrt()
+        assert np.all(np.abs(norm.value - optimizer.clip_norm) > norm.error), "clipped or not: rounding errors decide"
+        if np.all(norm.value > optimizer.clip_norm):
+            return g * (in_.constant(optimizer.clip_norm) / norm)[0]
+    return g
+
+
+def updated(optimizer: ref.optimizers.Optimizer, W: Bounded, g: Bounded, state: list[Bounded], t: int, decays: Array) -> Bounded:
+    """W after step t; l2 and weight decay act where `decays` is 1, not where it is 0."""
+    in_ = W.in_
+    rate, decay, mask = optimizer.learning_rate, getattr(optimizer, "weight_decay", 0.0), in_.exact(decays)
+    if optimizer.l2:
+        g = g + mask * in_.constant(optimizer.l2) * W
+    if decay:
+        W = W - mask * in_.constant(rate * decay) * W
+    return W - in_.constant(rate) * direction(optimizer, g, state, t)
+
+
 class Network:
     """The chain of a reference network, with bounds: forward, backward and update of the same parameters."""
 
@@ -213,9 +282,12 @@ class Network:
         self.layers = [layer for layer in net.layers if not isinstance(layer, ref.Input)]
         self.loss, self.optimizer, self.in_ = net.loss, net.optimizer, in_
         dense = [layer for layer in self.layers if isinstance(layer, ref.Dense)]
+        self.order = [id(layer) for layer in dense]
         self.W = {id(layer): in_.exact(np.vstack([layer.weight, layer.bias])) for layer in dense}
         self.dW: dict[int, Bounded] = {}
-        self.velocity: dict[int, Bounded] = {}
+        self.gathered: list[Bounded] = []
+        self.state: list[Bounded] = []
+        self.updates = 0
 
     def forward(self, x: Array) -> Bounded:
         O = self.in_.exact(x)
@@ -246,14 +318,28 @@ class Network:
         return dO
 
     def update(self) -> None:
-        """v = momentum v + dW, W = W - learning_rate v."""
         assert self.optimizer is not None
-        for key, v in self.dW.items():
-            if self.optimizer.momentum:
-                if key in self.velocity:
-                    v = self.in_.constant(self.optimizer.momentum) * self.velocity[key] + v
-                self.velocity[key] = v
-            self.W[key] = self.W[key] - self.in_.constant(self.optimizer.learning_rate) * v
+        self.gathered.append(self.grads)
+        if len(self.gathered) < self.optimizer.accumulate:
+            return
+        self.updates += 1
+        g = self.gathered[0]
+        for other in self.gathered[1:]:
+            g = g + other
+        if self.optimizer.accumulate > 1:
+            g = g * self.in_.constant(1 / self.optimizer.accumulate)
+        self.gathered.clear()
+        g = clipped(self.optimizer, g)
+        decays = {key: np.ones(W.value.shape) for key, W in self.W.items()}
+        for mask in decays.values():
+            mask[-1] = self.optimizer.decay_biases
+        flat = np.concatenate([decays[key].reshape(-1) for key in self.order])
+        params = updated(self.optimizer, self.params, g, self.state, self.updates, flat)
+        start = 0
+        for key in self.order:
+            shape = self.W[key].value.shape
+            part = params[start : (start := start + decays[key].size)]
+            self.W[key] = Bounded(part.value.reshape(shape), part.error.reshape(shape), self.in_)
 
     def train_step(self, x: Array, y: Array) -> Bounded:
         assert self.loss is not None
@@ -264,7 +350,7 @@ class Network:
 
     def flat(self, parts: dict[int, Bounded]) -> Bounded:
         """W or dW of all layers in one vector, as `params` and `grads` have them."""
-        ordered = [parts[id(layer)] for layer in self.layers if id(layer) in parts]
+        ordered = [parts[key] for key in self.order]
         value = np.concatenate([part.value.reshape(-1) for part in ordered])
         return Bounded(value, np.concatenate([part.error.reshape(-1) for part in ordered]), self.in_)
 

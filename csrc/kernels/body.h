@@ -44,6 +44,7 @@ const struct fbp_kernels KERNELS_TABLE = {
     .pack = pack,
     .unpack = unpack,
     .add_rows = add_rows,
+    .sum_squares = sum_squares,
     .act = ACTIVATIONS,
     .loss = LOSSES,
     .optimizer = OPTIMIZERS,

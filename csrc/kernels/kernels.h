@@ -12,6 +12,7 @@
 
 #define FBP_MAX_SLOTS 2              /* optimizer state vectors */
 #define FBP_REDUCTION_ROWS 4096      /* a reduction over more batch rows is cut at multiples of this */
+#define FBP_NORM_BLOCK 4096          /* a sum of squares over more elements is cut at multiples of this */
 
 /* What happens to a tile of C while it is in registers. */
 enum fbp_epilogue {
@@ -48,6 +49,15 @@ struct fbp_gemm {
     void *sums;                 /* gemm_cols: NULL, or where the n sums of B's columns go: the row of S for a column of ones in A */
 };
 
+/* The numbers of one step of an optimizer. It takes g = min(limit, max(-limit, scale dW)) + l2 W for the gradient, and
+ * W - decay W for the weights it changes. */
+struct fbp_rule {
+    double rate, eps;           /* where the optimizer is `corrected`, with the corrections of this step in them */
+    double beta1, beta2;        /* what the means of g and of g^2 keep of themselves; beta1 is also the momentum */
+    double scale, limit, l2, decay;
+    int plain;                  /* scale 1, no limit, no l2, no decay: g = dW */
+};
+
 /* An optimizer's pass over a block of weights (rows x cols): reads the gradient, updates weights and slots. */
 struct fbp_update {
     size_t rows, cols;
@@ -55,7 +65,7 @@ struct fbp_update {
     void *w;
     void *slot[FBP_MAX_SLOTS];
     const void *g;
-    const double *hyper;        /* the optimizer's hyper-parameters, see optim.h */
+    const struct fbp_rule *rule;
 };
 
 /* Loss and its gradient for m rows of n outputs. Dense targets by row pointers, or integer labels. */
@@ -73,7 +83,7 @@ struct fbp_loss_rows {
 
 enum fbp_act { FBP_IDENTITY, FBP_SIGMOID, FBP_RELU_ACT, FBP_TANH, FBP_SOFTMAX, FBP_SOFTPLUS, FBP_ACT_COUNT };
 enum fbp_loss { FBP_SQUARED_ERROR, FBP_CROSS_ENTROPY, FBP_LOSS_COUNT };
-enum fbp_optimizer { FBP_SGD, FBP_MOMENTUM, FBP_OPTIMIZER_COUNT };
+enum fbp_optimizer { FBP_SGD, FBP_MOMENTUM, FBP_NESTEROV, FBP_ADAM, FBP_RMSPROP, FBP_ADAGRAD, FBP_OPTIMIZER_COUNT };
 
 /* One row per activation. Both functions work on whole rows in place; tilewise ones also on any tile of them. */
 struct fbp_act_kernels {
@@ -94,7 +104,8 @@ struct fbp_loss_kernels {
 struct fbp_optimizer_kernels {
     const char *name;
     int slots;
-    int epilogue;               /* FBP_AXPY where the whole update is W + hyper[0] dW, else FBP_STORE */
+    int corrected;              /* its means begin at 0, which rate and eps of step t make up for */
+    int epilogue;               /* FBP_AXPY where a plain update is W - rate dW, else FBP_STORE */
     void (*update)(const struct fbp_update *);
 };
 
@@ -110,6 +121,8 @@ struct fbp_kernels {
     void (*unpack)(void *w, ptrdiff_t ldw, size_t rows, size_t cols, void *wp);
     /* c (m x n) = c + x */
     void (*add_rows)(void *c, ptrdiff_t ldc, const void *x, ptrdiff_t ldx, size_t m, size_t n);
+    /* The sum of the squares of n reals. */
+    double (*sum_squares)(const void *x, size_t n);
     struct fbp_act_kernels act[FBP_ACT_COUNT];
     struct fbp_loss_kernels loss[FBP_LOSS_COUNT];
     struct fbp_optimizer_kernels optimizer[FBP_OPTIMIZER_COUNT];

@@ -93,7 +93,7 @@ INLINE vuint vbits(vec v) { return (vuint)v; }
 INLINE vec vreal(vuint b) { return (vec)b; }
 INLINE vuint vbits1(lane_uint x) { return x | (vuint){0}; }
 
-/* ---- memory, fused multiply-add, maximum ----------------------------------------------------------------------------- */
+/* ---- memory, fused multiply-add, maximum, square root ---------------------------------------------------------------- */
 
 #if defined(FBP_AVX512) || defined(FBP_AVX2)
 INLINE vec vload(const real *p) { return OP(loadu)(p); }
@@ -102,6 +102,7 @@ INLINE vec vfma(vec a, vec b, vec c) { return OP(fmadd)(a, b, c); }    /* a b + 
 INLINE vec vfnma(vec a, vec b, vec c) { return OP(fnmadd)(a, b, c); }  /* c - a b */
 INLINE vec vmax(vec a, vec b) { return OP(max)(a, b); }
 INLINE vec vmin(vec a, vec b) { return OP(min)(a, b); }
+INLINE vec vsqrt(vec a) { return OP(sqrt)(a); }
 #else
 INLINE vec vload(const real *p) { vec v; memcpy(&v, p, sizeof v); return v; }
 INLINE void vstore(real *p, vec v) { memcpy(p, &v, sizeof v); }
@@ -109,13 +110,20 @@ INLINE void vstore(real *p, vec v) { memcpy(p, &v, sizeof v); }
 #if FBP_REAL == 32
 INLINE vec vfma(vec a, vec b, vec c) { return vfmaq_f32(c, a, b); }
 INLINE vec vfnma(vec a, vec b, vec c) { return vfmsq_f32(c, a, b); }
+INLINE vec vsqrt(vec a) { return vsqrtq_f32(a); }
 #else
 INLINE vec vfma(vec a, vec b, vec c) { return vfmaq_f64(c, a, b); }
 INLINE vec vfnma(vec a, vec b, vec c) { return vfmsq_f64(c, a, b); }
+INLINE vec vsqrt(vec a) { return vsqrtq_f64(a); }
 #endif
 #else
 INLINE vec vfma(vec a, vec b, vec c) { return a * b + c; }   /* two roundings: base is outside the same-bits promise */
 INLINE vec vfnma(vec a, vec b, vec c) { return c - a * b; }
+INLINE vec vsqrt(vec a)
+{
+    for (int i = 0; i < VL; i++) a[i] = FBP_REAL == 32 ? (real)__builtin_sqrtf((float)a[i]) : (real)__builtin_sqrt(a[i]);
+    return a;
+}
 #endif
 INLINE vec vmax(vec a, vec b)
 {

@@ -4,7 +4,6 @@
 
 #include "plan.h"
 
-#define UNPACKED_BYTES 512          /* rows of W up to so long are used where they lie */
 #define BLOCK_BYTES (512 << 10)     /* activations of a row block: about half of an L2 cache */
 #define BLOCK_ROWS_MIN 516     /* enough rows to pay for streaming the weights */
 #define BLOCK_ROWS_MAX 1024
@@ -89,12 +88,15 @@ static void layout(struct fbp_plan *plan)
     plan->params = fbp_arena_cut(a, plan->parameters, 1, k->size);
     plan->grads = fbp_arena_cut(a, plan->parameters, 1, k->size);
     const int slots = plan->optimizer < 0 ? 0 : k->optimizer[plan->optimizer].slots;
-    for (int s = 0; s < slots; s++) plan->slot[s] = fbp_arena_cut(a, plan->parameters, 1, k->size);
+    if (plan->optimizer >= 0)
+        plan->squares = fbp_arena_cut(a, (plan->parameters + FBP_NORM_BLOCK - 1) / FBP_NORM_BLOCK, 1, sizeof *plan->squares);
     for (int i = 0; i < plan->gates; i++) {
         struct gate *g = &plan->gate[i];
         if (g->kind != FBP_GATE_DENSE) continue;
-        if (g->width * k->size > UNPACKED_BYTES)
-            g->wp = fbp_arena_cut(a, (g->width + k->nr - 1) / k->nr * k->nr, g->inputs, k->size);
+        const int packed = g->width * k->size > FBP_UNPACKED_BYTES;
+        const size_t panels = (g->width + k->nr - 1) / k->nr * k->nr;
+        if (packed) g->wp = fbp_arena_cut(a, panels, g->inputs, k->size);
+        for (int s = 0; s < slots; s++) g->slot[s] = fbp_arena_cut(a, packed ? panels : g->width, g->inputs + 1, k->size);
     }
 }
 
@@ -166,15 +168,7 @@ int64_t fbp_plan_parameters(const fbp_plan *plan) { return (int64_t)plan->parame
 double fbp_plan_operations(const fbp_plan *plan, int64_t rows) { return plan->operations * (double)rows; }
 void *fbp_plan_params(fbp_plan *plan) { return plan->params; }
 void *fbp_plan_grads(fbp_plan *plan) { return plan->grads; }
-void *fbp_plan_slot(fbp_plan *plan, int slot) { return slot >= 0 && slot < FBP_MAX_SLOTS ? plan->slot[slot] : NULL; }
 int64_t fbp_forward_rows(const fbp_plan *plan) { return plan->forward_rows; }
-
-void fbp_plan_set_hyper(fbp_plan *plan, const double hyper[FBP_HYPER])
-{
-    fbp_lock_write(&plan->lock);
-    memcpy(plan->hyper, hyper, sizeof plan->hyper);
-    fbp_lock_release(&plan->lock);
-}
 
 int64_t fbp_plan_bytes(fbp_plan *plan)
 {

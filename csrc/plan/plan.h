@@ -30,6 +30,7 @@ struct gate {
     size_t inputs;                  /* I */
     size_t w;                       /* W (I + 1, U) starts there in params */
     char *wp;                       /* panels of the weights (I, U), which training updates; NULL where params itself serves */
+    char *slot[FBP_MAX_SLOTS];      /* optimizer state of W (I + 1, U): weights as in wp, or as in params; then the bias row */
 };
 
 /* A block of one gate's W, the piece of work of phase B: rows i0 .. i1 of the weights, one panel of columns from j on,
@@ -39,6 +40,23 @@ struct unit {
     size_t i0, i1, j0, j1;
     int bias;
     double before, cost;            /* cost of the units before it, its own */
+};
+
+#define FBP_UNPACKED_BYTES 512      /* rows of W up to so long are used where they lie */
+
+/* What phase B does to a unit. */
+enum phase_b {
+    FBP_GRADIENTS,                  /* dW into grads */
+    FBP_GRADIENTS_ADDED,            /* dW added to grads */
+    FBP_GRADIENTS_AND_UPDATE,       /* dW, then at once the update of the block */
+    FBP_UPDATE,                     /* the update from grads */
+};
+
+/* The training step, or the update by hand, that is under way. */
+struct step {
+    enum phase_b product;           /* what becomes of dW */
+    int due;                        /* it ends with an update; from grads, if the product was not followed by one at once */
+    struct fbp_rule rule[2];        /* for weights and for biases */
 };
 
 struct buffers {
@@ -66,8 +84,12 @@ struct fbp_plan {
     struct unit *unit;
     struct fbp_arena store;
     size_t parameters;
-    char *params, *grads, *slot[FBP_MAX_SLOTS];
+    char *params, *grads;
     double hyper[FBP_HYPER];
+    int64_t updates;                /* done so far */
+    int64_t gathered;               /* gradients whose sum is in grads, waiting for an update */
+    double *squares;                /* for the norm: sum of the squares of each FBP_NORM_BLOCK elements of grads */
+    struct step step;
     double operations;              /* per batch row of a training step */
     double forward_operations;
     size_t row_block;               /* rows that go through the whole network together */
@@ -106,15 +128,31 @@ void fbp_pass_delta(const struct pass *p, const struct fbp_array *dout, size_t r
 void fbp_pass_backward(struct pass *p, size_t r0, size_t r1);
 
 /* weights.c: phase B, and the packed copies of weights */
-enum phase_b {
-    FBP_GRADIENTS,                  /* dW into grads */
-    FBP_GRADIENTS_AND_UPDATE,       /* dW, then at once the update of the block */
-    FBP_UPDATE,                     /* the update from grads */
-};
-void fbp_weights_phase(struct fbp_plan *plan, const struct workspace *ws, size_t rows, enum phase_b what, int thread, int threads);
+void fbp_weights_phase(struct fbp_plan *plan, const struct workspace *ws, size_t rows, enum phase_b what,
+                       const struct fbp_rule rule[2], int thread, int threads);
 void fbp_weights_refresh(struct fbp_plan *plan);
 void fbp_weights_publish(struct fbp_plan *plan);
 int fbp_weights_units(struct fbp_plan *plan);
+
+static inline void *fbp_at(const struct fbp_plan *plan, const void *base, size_t reals)
+{
+    return (char *)base + reals * plan->kernels->size;
+}
+/* Where row i, column j of a gate's W (I + 1, U) is in its slots, counted from their start; row I is the bias. */
+static inline size_t fbp_slot_place(const struct fbp_plan *plan, const struct gate *gate, size_t i, size_t j)
+{
+    const size_t nr = plan->kernels->nr;
+    if (gate->wp == NULL) return i * gate->width + j;
+    return i < gate->inputs ? (j / nr * gate->inputs + i) * nr + j % nr : (gate->width + nr - 1) / nr * nr * gate->inputs + j;
+}
+
+/* update.c: begin and end on one thread, before phase B and after it; the others on every thread of a team. */
+void fbp_update_begin(struct fbp_plan *plan, int by_hand);
+void fbp_update_phase(struct fbp_plan *plan, const struct workspace *ws, size_t rows, struct fbp_team *team, int thread);
+void fbp_update_from_grads(struct fbp_plan *plan, struct fbp_team *team, int thread);
+void fbp_update_end(struct fbp_plan *plan);
+void fbp_update_block(const struct fbp_plan *plan, const struct fbp_rule *rule, const struct gate *gate, size_t i, size_t rows,
+                      size_t j, size_t cols, void *w, ptrdiff_t ld, const void *g, ptrdiff_t ldg);
 
 /* workspace.c */
 int fbp_workspace_create(const struct fbp_plan *plan, size_t rows, int training, struct workspace **ws);

@@ -52,11 +52,13 @@ static void training_job(void *context, struct fbp_team *team, int thread)
     for (int64_t next = t->pass.first, end = run->end; next < end; next += p.rows) {
         p.first = next;
         p.rows = run->batch < end - next ? run->batch : end - next;
+        if (thread == 0) fbp_update_begin(plan, 0);
         phase_a(&p, team, thread);
         fbp_team_wait(team);
         if (atomic_load(&t->bad) || atomic_load(&t->stop)) return;      /* nothing was changed by this step */
-        fbp_weights_phase(plan, p.ws, (size_t)p.rows, FBP_GRADIENTS_AND_UPDATE, thread, team->threads);
+        fbp_update_phase(plan, p.ws, (size_t)p.rows, team, thread);
         if (thread == 0) {
+            fbp_update_end(plan);
             run->loss = mean_loss(p.ws->loss, p.rows);
             run->loss_sum += run->loss * (double)p.rows;
             run->steps++;
@@ -158,7 +160,7 @@ static void backward_job(void *context, struct fbp_team *team, int thread)
     fbp_pass_backward(&p, (size_t)r0, (size_t)r1);
     if (h->out) copy_out(&p, h->out, p.ws->gate[0].grad, p.plan->gate[0].width, p.plan->gate[0].ld, (size_t)r0, (size_t)r1);
     fbp_team_wait(team);
-    fbp_weights_phase(p.plan, p.ws, (size_t)p.rows, FBP_GRADIENTS, thread, team->threads);
+    fbp_weights_phase(p.plan, p.ws, (size_t)p.rows, FBP_GRADIENTS, NULL, thread, team->threads);
 }
 
 int fbp_backward(fbp_plan *plan, const struct fbp_array *dout, void *dx)
@@ -169,6 +171,7 @@ int fbp_backward(fbp_plan *plan, const struct fbp_array *dout, void *dx)
         fbp_weights_refresh(plan);
         struct by_hand h = {.pass = {.plan = plan, .ws = plan->training, .rows = dout->rows, .inputs_wanted = dx != NULL},
                             .dout = dout, .out = dx};
+        plan->gathered = 0;
         fbp_pool_run(fbp_threads_for(plan->operations * (double)dout->rows), backward_job, &h);
     }
     fbp_lock_release(&plan->lock);
@@ -177,8 +180,7 @@ int fbp_backward(fbp_plan *plan, const struct fbp_array *dout, void *dx)
 
 static void update_job(void *context, struct fbp_team *team, int thread)
 {
-    struct fbp_plan *plan = context;
-    fbp_weights_phase(plan, NULL, 0, FBP_UPDATE, thread, team->threads);
+    fbp_update_from_grads(context, team, thread);
 }
 
 int fbp_update(fbp_plan *plan)
@@ -186,8 +188,10 @@ int fbp_update(fbp_plan *plan)
     if (plan->optimizer < 0) return FBP_BAD_GRAPH;
     fbp_lock_write(&plan->lock);
     fbp_weights_refresh(plan);
+    fbp_update_begin(plan, 1);
     plan->behind = 1;
     fbp_pool_run(fbp_threads_for(8.0 * (double)plan->parameters), update_job, plan);
+    fbp_update_end(plan);
     publish_to_views(plan);
     fbp_lock_release(&plan->lock);
     return FBP_OK;

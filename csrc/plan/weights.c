@@ -4,20 +4,29 @@
 
 #include "plan.h"
 
-#define UNIT_ROWS 96                /* rows of W in a unit: a multiple of every tile height and register length */
+#define UNIT_ROWS 96                /* rows of W in a unit one panel wide: a multiple of every tile height and register length */
 #define MAX_PANEL_BYTES 128         /* nr reals */
+#define NARROW_ROWS 48              /* rows in a unit as wide as its gate: without gaps, its update is one loop */
+#define UNIT_BYTES (NARROW_ROWS * FBP_UNPACKED_BYTES)
 
-static void *at(const struct fbp_plan *plan, void *base, size_t reals) { return (char *)base + reals * plan->kernels->size; }
+static void *at(const struct fbp_plan *plan, void *base, size_t reals) { return fbp_at(plan, base, reals); }
+
+/* Rows and columns of a gate's units; fewer rows where there are not many, for the threads to share. */
+static void unit_size(const struct fbp_plan *plan, const struct gate *gate, size_t *rows, size_t *cols)
+{
+    *rows = gate->wp ? UNIT_ROWS : gate->inputs > UNIT_ROWS ? NARROW_ROWS : NARROW_ROWS * 2 / 3;
+    *cols = gate->wp ? plan->kernels->nr : gate->width;
+}
 
 /* The units of all dense gates, with the cost of those before each; returns an fbp_status. */
 int fbp_weights_units(struct fbp_plan *plan)
 {
-    const size_t nr = plan->kernels->nr;
-    size_t count = 0;
+    size_t count = 0, rows, cols;                                   /* the last two of a unit */
     for (int g = 0; g < plan->gates; g++) {
         const struct gate *gate = &plan->gate[g];
-        if (gate->kind == FBP_GATE_DENSE)
-            count += ((gate->width + nr - 1) / nr) * ((gate->inputs + UNIT_ROWS - 1) / UNIT_ROWS);
+        if (gate->kind != FBP_GATE_DENSE) continue;
+        unit_size(plan, gate, &rows, &cols);
+        count += ((gate->width + cols - 1) / cols) * ((gate->inputs + rows - 1) / rows);
     }
     if (count > INT32_MAX) return FBP_TOO_LARGE;
     plan->unit = calloc(count + 1, sizeof *plan->unit);
@@ -27,10 +36,11 @@ int fbp_weights_units(struct fbp_plan *plan)
     for (int g = 0; g < plan->gates; g++) {
         const struct gate *gate = &plan->gate[g];
         if (gate->kind != FBP_GATE_DENSE) continue;
-        for (size_t i = 0; i < gate->inputs; i += UNIT_ROWS)
-            for (size_t j = 0; j < gate->width; j += nr, u++) {
-                const size_t i1 = fbp_min(i + UNIT_ROWS, gate->inputs);
-                *u = (struct unit){.gate = g, .i0 = i, .i1 = i1, .j0 = j, .j1 = fbp_min(j + nr, gate->width),
+        unit_size(plan, gate, &rows, &cols);
+        for (size_t i = 0; i < gate->inputs; i += rows)
+            for (size_t j = 0; j < gate->width; j += cols, u++) {
+                const size_t i1 = fbp_min(i + rows, gate->inputs);
+                *u = (struct unit){.gate = g, .i0 = i, .i1 = i1, .j0 = j, .j1 = fbp_min(j + cols, gate->width),
                                    .bias = i1 == gate->inputs, .before = before};
                 u->cost = (double)(u->i1 - u->i0 + (size_t)u->bias) * (double)(u->j1 - u->j0);
                 before += u->cost;
@@ -75,64 +85,59 @@ void fbp_weights_refresh(struct fbp_plan *plan)
     exchange(plan, 0);
 }
 
-/* dW of a unit's rows and its bias row over the batch: S, cut every FBP_REDUCTION_ROWS rows and the parts added in order. */
+/* dW of a unit's rows and its bias row over the batch: S, cut every FBP_REDUCTION_ROWS rows and the parts added in order, to what
+ * is there where the epilogue is FBP_ADD. alpha is that of FBP_AXPY. */
 static void unit_product(const struct fbp_plan *plan, const struct workspace *ws, size_t rows, const struct unit *u, char *c,
-                         ptrdiff_t ldc, int epilogue, char *bias)
+                         ptrdiff_t ldc, int epilogue, double alpha, char *bias)
 {
     const struct fbp_kernels *k = plan->kernels;
     const struct gate *gate = &plan->gate[u->gate];
-    _Alignas(64) char part[MAX_PANEL_BYTES];
+    _Alignas(64) char part[FBP_UNPACKED_BYTES];
     for (size_t r = 0; r < rows || r == 0; r += FBP_REDUCTION_ROWS) {
         const size_t count = fbp_min(rows - r, FBP_REDUCTION_ROWS);
+        const int add = r > 0 || epilogue == FBP_ADD;
         const char *dz = at(plan, ws->gate[u->gate].grad, r * gate->ld + u->j0);
         k->gemm_cols(&(struct fbp_gemm){
             .m = u->i1 - u->i0, .n = u->j1 - u->j0, .k = count,
             .a = ws->gate[gate->in[0]].out_row + r, .a0 = (ptrdiff_t)u->i0,
             .b = dz, .ldb = (ptrdiff_t)gate->ld, .panel = (ptrdiff_t)k->nr,
             .c = c, .ldc = ldc,
-            .epilogue = r == 0 ? epilogue : FBP_ADD, .alpha = plan->hyper[0],
-            .sums = !u->bias ? NULL : r == 0 ? bias : part});
-        if (u->bias && r > 0) k->add_rows(bias, 0, part, 0, 1, u->j1 - u->j0);
+            .epilogue = r == 0 ? epilogue : FBP_ADD, .alpha = alpha,
+            .sums = !u->bias ? NULL : add ? part : bias});
+        if (u->bias && add) k->add_rows(bias, 0, part, 0, 1, u->j1 - u->j0);
     }
 }
 
-/* The optimizer on rows of weights: at w with stride ld, their gradient at g with stride ldg, their slots from `flat` on. */
-static void update_rows(const struct fbp_plan *plan, size_t rows, size_t cols, void *w, ptrdiff_t ld, size_t flat, ptrdiff_t ld_slot,
-                        const void *g, ptrdiff_t ldg)
-{
-    const struct fbp_optimizer_kernels *optimizer = &plan->kernels->optimizer[plan->optimizer];
-    struct fbp_update update = {.rows = rows, .cols = cols, .w = w, .ld = ld, .ld_slot = ld_slot, .g = g, .ldg = ldg,
-                                .hyper = plan->hyper};
-    for (int s = 0; s < optimizer->slots; s++) update.slot[s] = at(plan, plan->slot[s], flat);
-    optimizer->update(&update);
-}
-
-static void run_unit(struct fbp_plan *plan, const struct workspace *ws, size_t rows, enum phase_b what, const struct unit *u)
+static void run_unit(struct fbp_plan *plan, const struct workspace *ws, size_t rows, enum phase_b what,
+                     const struct fbp_rule rule[2], const struct unit *u)
 {
     const struct gate *gate = &plan->gate[u->gate];
     const size_t weights = u->i1 - u->i0, cols = u->j1 - u->j0;
     const size_t block = gate->w + u->i0 * gate->width + u->j0, bias = gate->w + gate->inputs * gate->width + u->j0;
     const ptrdiff_t ld_flat = (ptrdiff_t)gate->width;
-    _Alignas(64) char gradient[UNIT_ROWS * MAX_PANEL_BYTES], bias_gradient[MAX_PANEL_BYTES];
+    _Alignas(64) char gradient[UNIT_BYTES], bias_gradient[FBP_UNPACKED_BYTES];
     const void *g = at(plan, plan->grads, block), *g_bias = at(plan, plan->grads, bias);
     ptrdiff_t ld, ldg = ld_flat;
     void *w = weights_at(plan, gate, u->i0, u->j0, &ld);
     int updated = 0;
-    if (what == FBP_GRADIENTS) {
-        unit_product(plan, ws, rows, u, at(plan, plan->grads, block), ld_flat, FBP_STORE, at(plan, plan->grads, bias));
+    if (what == FBP_GRADIENTS || what == FBP_GRADIENTS_ADDED) {
+        unit_product(plan, ws, rows, u, at(plan, plan->grads, block), ld_flat, what == FBP_GRADIENTS ? FBP_STORE : FBP_ADD, 0,
+                     at(plan, plan->grads, bias));
         return;
     }
     if (what == FBP_GRADIENTS_AND_UPDATE) {
-        g = gradient, g_bias = bias_gradient, ldg = (ptrdiff_t)plan->kernels->nr;
-        updated = plan->kernels->optimizer[plan->optimizer].epilogue == FBP_AXPY && rows <= FBP_REDUCTION_ROWS;
-        if (updated) unit_product(plan, ws, rows, u, w, ld, FBP_AXPY, bias_gradient);
-        else unit_product(plan, ws, rows, u, gradient, ldg, FBP_STORE, bias_gradient);
+        g = gradient, g_bias = bias_gradient, ldg = (ptrdiff_t)cols;
+        updated = plan->kernels->optimizer[plan->optimizer].epilogue == FBP_AXPY && rule->plain && rows <= FBP_REDUCTION_ROWS;
+        if (updated) unit_product(plan, ws, rows, u, w, ld, FBP_AXPY, -rule->rate, bias_gradient);
+        else unit_product(plan, ws, rows, u, gradient, ldg, FBP_STORE, 0, bias_gradient);
     }
-    if (!updated) update_rows(plan, weights, cols, w, ld, block, ld_flat, g, ldg);
-    if (u->bias) update_rows(plan, 1, cols, at(plan, plan->params, bias), 0, bias, 0, g_bias, 0);
+    if (!updated) fbp_update_block(plan, rule, gate, u->i0, weights, u->j0, cols, w, ld, g, ldg);
+    if (u->bias) fbp_update_block(plan, rule + 1, gate, gate->inputs, 1, u->j0, cols, at(plan, plan->params, bias), 0, g_bias, 0);
 }
 
-void fbp_weights_phase(struct fbp_plan *plan, const struct workspace *ws, size_t rows, enum phase_b what, int thread, int threads)
+/* rule: of weights and of biases, where there is an update. */
+void fbp_weights_phase(struct fbp_plan *plan, const struct workspace *ws, size_t rows, enum phase_b what,
+                       const struct fbp_rule rule[2], int thread, int threads)
 {
     if (plan->units == 0) return;
     const struct unit *last = &plan->unit[plan->units - 1];
@@ -141,6 +146,6 @@ void fbp_weights_phase(struct fbp_plan *plan, const struct workspace *ws, size_t
         const double middle = u->before + 0.5 * u->cost;
         if (middle < thread * share) continue;
         if (thread + 1 < threads && middle >= (thread + 1) * share) break;
-        run_unit(plan, ws, rows, what, u);
+        run_unit(plan, ws, rows, what, rule, u);
     }
 }

@@ -19,7 +19,7 @@ from fastbp import initializers, losses, reference, runtime
 from fastbp.history import History
 from fastbp.layers import Activation, Dense, Input
 from fastbp.model import Sequential
-from fastbp.optimizers import SGD
+from fastbp.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 from fastbp.runtime import get_num_threads, isa, set_num_threads, show_config
 
 __version__ = "0.1.0"
@@ -28,9 +28,13 @@ numerics_version = 1  # changes whenever the bits of a result do
 __all__ = [
     "SGD",
     "Activation",
+    "Adagrad",
+    "Adam",
+    "AdamW",
     "Dense",
     "History",
     "Input",
+    "RMSprop",
     "Sequential",
     "__version__",
     "get_num_threads",

@@ -48,7 +48,9 @@ cdef extern from "fbp.h" nogil:
     int64_t fbp_plan_bytes(fbp_plan *plan)
     void *fbp_plan_params(fbp_plan *plan)
     void *fbp_plan_grads(fbp_plan *plan)
-    void *fbp_plan_slot(fbp_plan *plan, int slot)
+    int fbp_plan_slots(const fbp_plan *plan)
+    void fbp_plan_copy_slot(fbp_plan *plan, int slot, void *values, int back)
+    int64_t fbp_plan_updates(fbp_plan *plan)
     void fbp_plan_export(fbp_plan *plan, int count)
     void fbp_plan_set_hyper(fbp_plan *plan, const double *hyper)
     ctypedef struct fbp_run "struct fbp_run":
@@ -353,12 +355,27 @@ cdef class Plan:
     def grads(self):
         return self._vector(fbp_plan_grads(self.plan), False)
 
+    @property
+    def slots(self):
+        return fbp_plan_slots(self.plan)
+
+    @property
+    def updates(self):
+        return fbp_plan_updates(self.plan)
+
     def slot(self, int i):
-        cdef void *data = fbp_plan_slot(self.plan, i)
-        return self._vector(data, False) if data != NULL else None
+        """A copy of state vector i of the optimizer, in the order of params."""
+        cdef void *to
+        if not 0 <= i < self.slots:
+            raise ValueError(f"slot must be from 0 to {self.slots - 1}, got {i}")
+        values = np.empty(self.parameters, self.numpy_dtype)
+        to = ARRAY_DATA(values)
+        with nogil:
+            fbp_plan_copy_slot(self.plan, i, to, 0)
+        return values
 
     def set_hyper(self, *values):
-        cdef double hyper[4]
+        cdef double hyper[FBP_HYPER]
         for i in range(FBP_HYPER):
             hyper[i] = values[i] if i < len(values) else 0.0
         with nogil:
@@ -521,64 +538,6 @@ cdef class Plan:
             raise _error(status, "")
 
 
-# ---- targets and losses -----------------------------------------------------------------------------------------------------
-
-cdef _Array _read_targets(object y, str name, int64_t rows, int64_t width, int dtype, bint takes_labels, bint *labels,
-                          bint check):
-    """Targets for `rows` rows of `width` outputs: integer labels (rows,) where the loss takes them, else (rows, width)."""
-    cdef _Array array = _read(y, name)
-    cdef int64_t where = 0, value = 0
-    labels[0] = takes_labels and array.ndim == 1
-    if array.ndim == 0 or array.a.rows != rows:
-        raise ValueError(f"{name} must have as many rows as x, {rows}, got shape {array.shape}")
-    if labels[0]:
-        if array.a.type <= FBP_TYPE_F16:
-            raise TypeError(f"{name} must hold integer class labels (batch,) or one-hot rows (batch, {width}), "
-                            f"got dtype {np.asarray(y).dtype} of shape {array.shape}")
-        if check and fbp_check_labels(&array.a, width, &where, &value) != FBP_OK:
-            came = int(value)
-            if array.a.type == FBP_TYPE_U64:
-                came %= 2**64
-            raise ValueError(f"{name} must hold class labels from 0 to {width - 1}, got {came} in row {where}")
-        return array
-    if not (array.ndim == 2 and array.a.cols == width or array.ndim == 1 and width == 1):
-        raise ValueError(f"{name} must have shape ({'batch,) or (batch' if takes_labels or width == 1 else 'batch'}, {width}), "
-                         f"got {array.shape}")
-    if check and fbp_check_finite(&array.a, dtype, &where) != FBP_OK:
-        raise ValueError(f"{name} must be finite in {'float32' if dtype == FBP_F32 else 'float64'}, got {np.asarray(y)[where]} "
-                         f"in row {where}")
-    return array
-
-
-def loss_gradient(int loss, out, target):
-    """(loss, dE/dout) of one row of the table of losses."""
-    cdef bint labels
-    cdef _Array ya
-    cdef double value = 0
-    cdef const char *data
-    cdef char *gradient
-    cdef int status
-    cdef int64_t width
-    cdef int dtype
-    _read(out, "out")
-    out = np.asarray(out)
-    if out.ndim != 2 or 0 in out.shape:
-        raise ValueError(f"out must have shape (batch, outputs), at least one of each, got {out.shape}")
-    out = np.require(out, np.float32 if out.dtype == np.float32 else np.float64, ["C_CONTIGUOUS", "ALIGNED"])
-    width = out.shape[1]
-    dtype = FBP_F32 if out.dtype == np.float32 else FBP_F64
-    ya = _read_targets(target, "target", out.shape[0], width, dtype, LOSSES[loss] == "cross_entropy", &labels, True)
-    dout = np.empty_like(out)
-    data = ARRAY_DATA(out)
-    gradient = ARRAY_DATA(dout)
-    with nogil:
-        status = fbp_loss_gradient(loss, dtype, data, width, &ya.a, labels, &value, gradient)
-    if status == FBP_NO_ISA:
-        raise _no_isa(None)
-    if status != FBP_OK:
-        raise _error(status, "")
-    return value, dout
-
-
+include "_targets.pxi"
 include "_runtime.pxi"
 include "_window.pxi"

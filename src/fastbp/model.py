@@ -15,7 +15,7 @@ from fastbp.checks import Array, callback_or_none, float_dtype, layer_tuple, pai
 from fastbp.graph import compile_graph, loss_named
 from fastbp.history import History
 from fastbp.layers import Activation, Dense, Input, chain
-from fastbp.optimizers import SGD
+from fastbp.optimizers import Optimizer
 from fastbp.rng import STREAM_SHUFFLE, checked_seed, fresh_seed
 
 NO_LOSS = "the network has no loss: pass loss= to Sequential"
@@ -35,7 +35,7 @@ class Sequential:
         network only, which draws its weights.
     loss : "squared_error" or "cross_entropy", optional
         Needed to train and to evaluate. See `losses`. "cross_entropy" takes logits: the last layer needs no softmax.
-    optimizer : SGD, optional
+    optimizer : SGD, Adam, AdamW, RMSprop or Adagrad, optional
         Needed to train.
     dtype : "float32" or "float64"
         Everything is computed in it; inputs are converted, block by block.
@@ -46,8 +46,9 @@ class Sequential:
     Attributes
     ----------
     params, grads : ndarray, shape (number of parameters,)
-        Live views. The next call sees what is written to `params`. `backward` fills `grads`; `train_step` and `fit`, which
-        use each block of the gradient while it is in cache, do not.
+        Live views. The next call sees what is written to `params`. `backward` fills `grads`; `train_step` and `fit` use
+        each block of the gradient while it is in cache and do not, unless the optimizer clips by the norm or accumulates:
+        then `grads` holds the sum of the gradients since the last update.
 
     Raises
     ------
@@ -78,7 +79,7 @@ class Sequential:
         self,
         layers: Sequence[Input | Dense | Activation],
         loss: str | None = None,
-        optimizer: SGD | None = None,
+        optimizer: Optimizer | None = None,
         *,
         dtype: npt.DTypeLike = "float32",
         seed: int | None = None,
@@ -131,12 +132,12 @@ class Sequential:
         write_into(self.grads, value, "grads")
 
     @property
-    def optimizer(self) -> SGD | None:
-        """The optimizer. Another one with the same state (momentum or none) may be assigned, to change its numbers."""
+    def optimizer(self) -> Optimizer | None:
+        """The optimizer. Another one of the same kind, with the same state, may be assigned, to change its numbers."""
         return self._optimizer
 
     @optimizer.setter
-    def optimizer(self, value: SGD) -> None:
+    def optimizer(self, value: Optimizer) -> None:
         now = required(self._optimizer, NO_OPTIMIZER)
         new = _checked_optimizer(value)
         if new is None or new.row != now.row:
@@ -166,7 +167,10 @@ class Sequential:
         return self._plan.backward(dout, inputs)
 
     def update(self) -> None:
-        """Let the optimizer change all weights by `grads`: with SGD, W = W - learning_rate * dW."""
+        """Let the optimizer change all weights by `grads`: with SGD, W = W - learning_rate * dW.
+
+        Clipping, l2 and weight decay are the same as in training; `accumulate` is not: `grads` are taken as they are.
+        """
         required(self._optimizer, NO_OPTIMIZER)
         self._plan.update()
 
@@ -278,7 +282,7 @@ class Sequential:
         return f"Sequential({list(self.layers)!r}, {settings})"
 
 
-def _checked_optimizer(value: SGD | None) -> SGD | None:
-    if value is not None and not isinstance(value, SGD):
-        raise TypeError(f"optimizer must be SGD(...), got {value!r}")
+def _checked_optimizer(value: Optimizer | None) -> Optimizer | None:
+    if value is not None and not isinstance(value, Optimizer):
+        raise TypeError(f"optimizer must be one, as SGD(...), got {value!r}")
     return value

@@ -38,14 +38,18 @@ from fastbp.reference import losses
 from fastbp.reference.activations import Activation
 from fastbp.reference.layers import Dense, Input
 from fastbp.reference.model import Sequential
-from fastbp.reference.optimizers import SGD
+from fastbp.reference.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 
 __all__ = [
     "SGD",
     "Activation",
+    "Adagrad",
+    "Adam",
+    "AdamW",
     "Dense",
     "History",
     "Input",
+    "RMSprop",
     "Sequential",
     "get_num_threads",
     "isa",

@@ -25,7 +25,7 @@ from fastbp.history import History
 from fastbp.reference.activations import ACTIVATIONS, Activation
 from fastbp.reference.layers import Dense, Input, LiveView, shapes_of
 from fastbp.reference.losses import Loss, Target, loss_named
-from fastbp.reference.optimizers import SGD
+from fastbp.reference.optimizers import Optimizer
 from fastbp.rng import STREAM_SHUFFLE, checked_seed, fresh_seed, permutation
 
 PREDICT_ROWS = 4096  # rows predicted at a time: the memory needed does not grow with the data
@@ -43,7 +43,7 @@ class Sequential:
         belongs to one network only, which draws its weights.
     loss : "squared_error" or "cross_entropy", optional
         Needed to train and to evaluate. See `losses`.
-    optimizer : SGD, optional
+    optimizer : SGD, Adam, AdamW, RMSprop or Adagrad, optional
         Needed to train.
     dtype : "float32" or "float64"
         Everything is computed in it; inputs are converted.
@@ -84,13 +84,13 @@ class Sequential:
         self,
         layers: Sequence[Input | Dense | Activation],
         loss: str | None = None,
-        optimizer: SGD | None = None,
+        optimizer: Optimizer | None = None,
         *,
         dtype: npt.DTypeLike = "float32",
         seed: int | None = None,
     ) -> None:
-        if optimizer is not None and not isinstance(optimizer, SGD):
-            raise TypeError(f"optimizer must be SGD(...), got {optimizer!r}")
+        if optimizer is not None and not isinstance(optimizer, Optimizer):
+            raise TypeError(f"optimizer must be one, as SGD(...), got {optimizer!r}")
         self.layers: Final = layer_tuple(layers)
         self.loss: Final = None if loss is None else loss_named(loss).name
         self.optimizer: Final = optimizer
@@ -99,18 +99,25 @@ class Sequential:
         self._epoch = 0  # epochs trained so far: each has a random order of its own
         self._chain = [layer for layer in self.layers if not isinstance(layer, Input)]
         self._inputs, self._units, shapes = shapes_of(self.layers)
-        self._build(shapes)
+        self._build(shapes, biases=1 if optimizer and optimizer.decay_biases else 0)
         self._state = optimizer.new_state(self.params) if optimizer else []
+        self._updates = 0  # done so far
+        self._gathered: list[Array] = []  # gradients that wait for an update
 
-    def _build(self, shapes: list[tuple[int, int]]) -> None:
-        """Lay out all W (I+1, U) in one vector and all dW in another, and give each dense layer its part."""
+    def _build(self, shapes: list[tuple[int, int]], biases: int) -> None:
+        """Lay out all W (I+1, U) in one vector and all dW in another, and give each dense layer its part.
+
+        A third one says where l2 and weight_decay act: it is 1 for weights and `biases` for biases.
+        """
         dense = [layer for layer in self._chain if isinstance(layer, Dense)]
         size = sum(height * width for height, width in shapes)
         self._params = np.zeros(size, self.dtype)
         self._grads = np.zeros(size, self.dtype)
+        self._decays = np.ones(size, self.dtype)
         start = 0
         for d, (layer, shape) in enumerate(zip(dense, shapes, strict=True)):
             part = slice(start, start + shape[0] * shape[1])
+            self._decays[part.stop - shape[1] : part.stop] = biases
             seed, step = (self.seed, d) if layer.own_seed is None else (layer.own_seed, 0)
             layer.build(self._params[part].reshape(shape), self._grads[part].reshape(shape), seed, step)
             start = part.stop
@@ -136,6 +143,10 @@ class Sequential:
         inputs : bool
             Whether to return dE/dX, shape (m, I), too: training does not need it, and it costs a product.
         """
+        self._gathered.clear()
+        return self._backward(dout, inputs)
+
+    def _backward(self, dout: npt.ArrayLike, inputs: bool = False) -> Array | None:
         dO: Array = reals("dout", dout)
         for layer in reversed(self._chain if inputs else self._above_first):
             dO = layer.backward(dO)  # dX of this layer is dO of the one below
@@ -165,8 +176,17 @@ class Sequential:
         return None
 
     def update(self) -> None:
-        """Let the optimizer change all weights by `grads`: with SGD, W = W - learning_rate * dW."""
-        self._needed_optimizer().update(self._params, self._grads, self._state)
+        """Let the optimizer change all weights by `grads`: with SGD, W = W - learning_rate * dW.
+
+        Clipping, l2 and weight decay are the same as in training; `accumulate` is not: `grads` are taken as they are.
+        """
+        self._needed_optimizer()
+        self._gathered.clear()
+        self._update(self._grads)
+
+    def _update(self, grads: Array) -> None:
+        self._updates += 1
+        self._needed_optimizer().update(self._params, grads, self._state, self._updates, self._decays)
 
     def train_step(self, x: npt.ArrayLike, y: npt.ArrayLike) -> float:
         """Do forward, backward and update on one batch; return its loss before the update."""
@@ -178,8 +198,14 @@ class Sequential:
     def _step(self, x: npt.NDArray[Any], target: Target, loss: Loss) -> float:
         O = self.forward(x)
         E, dO = loss.value(O, target)
-        self.backward(dO)
-        self.update()
+        self._backward(dO)
+        if (accumulate := self._needed_optimizer().accumulate) == 1:
+            self._update(self._grads)
+            return E
+        self._gathered.append(self._grads.copy())
+        if len(self._gathered) == accumulate:
+            self._update(np.add.reduce(self._gathered) / accumulate)
+            self._gathered.clear()
         return E
 
     def fit(
@@ -294,7 +320,7 @@ class Sequential:
     def _needed_loss(self) -> Loss:
         return loss_named(required(self.loss, "the network has no loss: pass loss= to Sequential"))
 
-    def _needed_optimizer(self) -> SGD:
+    def _needed_optimizer(self) -> Optimizer:
         return required(self.optimizer, "the network has no optimizer: pass optimizer= to Sequential")
 
     def __repr__(self) -> str:

@@ -1,23 +1,101 @@
-"""Optimizers: how a gradient becomes a step. They see the flat vectors of a network, never a layer."""
+"""Optimizers: how a gradient becomes a step. They see the flat vectors of a network, never a layer.
+
+g is the gradient of one batch; all state begins at 0. The forms are PyTorch's.
+"""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from fastbp.checks import Array, real_number
+from fastbp.checks import Array
+from fastbp.settings import Settings
 
-BLOCK = 1 << 15  # elements updated at a time, so that the product learning_rate * v stays in cache
+BLOCK = 1 << 15  # elements updated at a time, so that what is computed for them stays in cache
 
 
-@dataclass(frozen=True)
-class SGD:
+@dataclass(frozen=True, repr=False)
+class Optimizer(Settings):
+    """What all optimizers have in common: what becomes of g, the gradient of a batch; W = W - learning_rate * direction.
+
+    First it is clipped, then l2 is added. What is clipped is thus the gradient of the data alone. `Sequential.update` does
+    the same with `grads` as they are; `accumulate` is about `train_step` and `fit`, which add up gradients in `grads` until
+    there are enough for an update. `backward` and `update`, by hand, start the count anew.
+
+    Parameters
+    ----------
+    learning_rate : float
+        0 <= learning_rate < infinity.
+    l2 : float
+        0 <= l2 < infinity: l2 * W is added to g, as the gradient of l2 / 2 * sum W^2 in the loss.
+    decay_biases : bool
+        Whether l2 and weight_decay also act on biases.
+    clip_norm : float, optional
+        Above 0: if the norm of g, over all parameters, is larger, g is multiplied by clip_norm / norm. If the norm is not a
+        number, neither is g.
+    clip_value : float, optional
+        Above 0: each element of g is limited to -clip_value .. clip_value. Not together with clip_norm.
+    accumulate : int
+        At least 1: training steps for each update, which takes the mean of their gradients for g. Those that the end of an
+        epoch or of `fit` leaves over count in the next.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+    TypeError
+        If it is not of its type.
+    """
+
+    learning_rate: float = 0.01
+
+    @property
+    def slots(self) -> int:
+        """State vectors."""
+        return 1
+
+    def new_state(self, params: Array) -> list[Array]:
+        """Return the vectors to carry from step to step, zeros like `params`."""
+        return [np.zeros_like(params) for _ in range(self.slots)]
+
+    def direction(self, g: Array, state: list[Array], t: int) -> Array:
+        """Return what the learning rate is to multiply in step t = 1, 2, ...; change `state` in place."""
+        raise NotImplementedError
+
+    def clipped(self, grads: Array) -> Array:
+        """Return `grads` with the norm, or the elements, that are allowed."""
+        if self.clip_value is not None:
+            return np.clip(grads, -self.clip_value, self.clip_value)
+        if self.clip_norm is not None:
+            norm = float(np.linalg.norm(grads))
+            if not norm <= self.clip_norm:
+                return grads * (self.clip_norm / norm)
+        return grads
+
+    def update(self, params: Array, grads: Array, state: list[Array], t: int, decays: Array) -> None:
+        """Change `params` and `state` in place, for step t = 1, 2, ...
+
+        All are flat vectors of one length; `decays` is 1 where l2 and weight_decay act, else 0.
+        """
+        grads = self.clipped(grads)
+        rate, decay = self.learning_rate, getattr(self, "weight_decay", 0.0)
+        for start in range(0, len(params), BLOCK):
+            part = slice(start, start + BLOCK)
+            W, g = params[part], grads[part]
+            if self.l2:
+                g = g + self.l2 * decays[part] * W
+            if decay:
+                W -= rate * decay * decays[part] * W
+            W -= rate * self.direction(g, [slot[part] for slot in state], t)
+
+
+@dataclass(frozen=True, repr=False)
+class SGD(Optimizer):
     """Stochastic gradient descent: v = momentum * v + g, W = W - learning_rate * v.
 
-    g is the gradient of one batch, and v begins at 0. The form is PyTorch's: the learning rate is outside of
-    v, so changing it acts at once. With momentum 0, v is g and takes no memory.
+    With nesterov, W = W - learning_rate * (g + momentum * v) instead. The learning rate is outside of v, so changing it
+    acts at once. With momentum 0, v is g and takes no memory.
 
     Parameters
     ----------
@@ -25,18 +103,25 @@ class SGD:
         0 <= learning_rate < infinity.
     momentum : float
         0 <= momentum < 1: the share of the last step's direction that is kept.
+    nesterov : bool
+        Whether to take the gradient's step from where momentum leads; needs momentum > 0.
+    weight_decay : float
+        0 <= weight_decay < infinity: W = W - learning_rate * weight_decay * W, apart from the gradient.
+    l2, decay_biases, clip_norm, clip_value, accumulate
+        Keywords, which all optimizers have: see `Optimizer`.
 
     Raises
     ------
     ValueError
         If a parameter is out of range.
     TypeError
-        If it is not a real number.
+        If it is not of its type.
 
     References
     ----------
-    B. T. Polyak, "Some methods of speeding up the convergence of iteration methods", USSR Computational
-    Mathematics and Mathematical Physics 4 (5), 1-17, 1964.
+    B. T. Polyak, "Some methods of speeding up the convergence of iteration methods", USSR Computational Mathematics and
+    Mathematical Physics 4 (5), 1-17, 1964. I. Sutskever, J. Martens, G. Dahl and G. Hinton, "On the importance of
+    initialization and momentum in deep learning", ICML 2013 (Nesterov's form).
 
     Examples
     --------
@@ -45,27 +130,210 @@ class SGD:
     SGD(learning_rate=0.1, momentum=0.9)
     """
 
-    learning_rate: float = 0.01
     momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = field(default=0.0, kw_only=True)
 
     def __post_init__(self) -> None:
-        """Check the ranges; `not` makes NaN fail too."""
-        if not 0.0 <= real_number("learning_rate", self.learning_rate) < math.inf:
-            raise ValueError(f"learning_rate must be at least 0 and finite, got {self.learning_rate}")
-        if not 0.0 <= real_number("momentum", self.momentum) < 1.0:
-            raise ValueError(f"momentum must be at least 0 and below 1, got {self.momentum}")
+        """Check the ranges."""
+        super().__post_init__()
+        if self.nesterov and not self.momentum:
+            raise ValueError(f"nesterov must come with momentum above 0, got momentum={self.momentum}")
 
-    def new_state(self, params: Array) -> list[Array]:
-        """Return the vectors to carry from step to step: [v] of zeros with momentum, else none."""
-        return [np.zeros_like(params)] if self.momentum else []
+    @property
+    def slots(self) -> int:
+        """Return 1 with momentum, else none."""
+        return 1 if self.momentum else 0
 
-    def update(self, params: Array, grads: Array, state: list[Array]) -> None:
-        """Change `params` and `state` in place; all are flat vectors of one length."""
-        step = grads
-        if state:
-            (v,) = state
-            v *= self.momentum
-            v += grads
-            step = v
-        for start in range(0, len(params), BLOCK):
-            params[start : start + BLOCK] -= self.learning_rate * step[start : start + BLOCK]
+    def direction(self, g: Array, state: list[Array], t: int) -> Array:
+        """Return v, or g + momentum * v with nesterov, or g without momentum."""
+        if not state:
+            return g
+        (v,) = state
+        v *= self.momentum
+        v += g
+        return g + self.momentum * v if self.nesterov else v
+
+
+@dataclass(frozen=True, repr=False)
+class Adam(Optimizer):
+    """Adaptive moments: W = W - learning_rate * M / (sqrt(V) + eps), with M and V the unbiased means of g and g^2.
+
+    In step t = 1, 2, ...: m = beta1 * m + (1 - beta1) * g, v = beta2 * v + (1 - beta2) * g^2, M = m / (1 - beta1^t),
+    V = v / (1 - beta2^t).
+
+    Parameters
+    ----------
+    learning_rate : float
+        0 <= learning_rate < infinity: about the largest change of a weight in a step.
+    beta1, beta2 : float
+        0 <= beta < 1: how much of the means of g and of g^2 is kept.
+    eps : float
+        0 < eps < infinity.
+    l2, decay_biases, clip_norm, clip_value, accumulate
+        Keywords, which all optimizers have: see `Optimizer`.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+    TypeError
+        If it is not of its type.
+
+    References
+    ----------
+    D. P. Kingma and J. Ba, "Adam: a method for stochastic optimization", ICLR 2015, arXiv:1412.6980.
+
+    Examples
+    --------
+    >>> import fastbp.reference as fb
+    >>> fb.Adam(3e-4, beta2=0.99)
+    Adam(learning_rate=0.0003, beta2=0.99)
+    """
+
+    learning_rate: float = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+
+    @property
+    def slots(self) -> int:
+        """Return 2: m and v."""
+        return 2
+
+    def direction(self, g: Array, state: list[Array], t: int) -> Array:
+        """Return M / (sqrt(V) + eps)."""
+        m, v = state
+        m *= self.beta1
+        m += (1 - self.beta1) * g
+        v *= self.beta2
+        v += (1 - self.beta2) * g * g
+        M = m / (1 - self.beta1**t)
+        V = v / (1 - self.beta2**t)
+        result: Array = M / (np.sqrt(V) + self.eps)
+        return result
+
+
+@dataclass(frozen=True, repr=False)
+class AdamW(Adam):
+    """Adam with decoupled weight decay: W = W - learning_rate * (M / (sqrt(V) + eps) + weight_decay * W).
+
+    The decay is apart from M and V, which are those of `Adam`; with l2 instead, it would be divided by sqrt(V) as well.
+
+    Parameters
+    ----------
+    learning_rate, beta1, beta2, eps
+        As for `Adam`.
+    weight_decay : float
+        0 <= weight_decay < infinity.
+    l2, decay_biases, clip_norm, clip_value, accumulate
+        Keywords, which all optimizers have: see `Optimizer`.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+    TypeError
+        If it is not of its type.
+
+    References
+    ----------
+    I. Loshchilov and F. Hutter, "Decoupled weight decay regularization", ICLR 2019, arXiv:1711.05101.
+
+    Examples
+    --------
+    >>> import fastbp.reference as fb
+    >>> fb.AdamW(3e-4, weight_decay=0.1, clip_norm=1.0)
+    AdamW(learning_rate=0.0003, clip_norm=1.0, weight_decay=0.1)
+    """
+
+    weight_decay: float = field(default=0.01, kw_only=True)
+
+
+@dataclass(frozen=True, repr=False)
+class RMSprop(Optimizer):
+    """Steps by the root of the mean square: s = alpha * s + (1 - alpha) * g^2, W = W - learning_rate * g / (sqrt(s) + eps).
+
+    Parameters
+    ----------
+    learning_rate : float
+        0 <= learning_rate < infinity.
+    alpha : float
+        0 <= alpha < 1: how much of the mean of g^2 is kept.
+    eps : float
+        0 < eps < infinity.
+    l2, decay_biases, clip_norm, clip_value, accumulate
+        Keywords, which all optimizers have: see `Optimizer`.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+    TypeError
+        If it is not of its type.
+
+    References
+    ----------
+    T. Tieleman and G. Hinton, "Lecture 6.5: RMSProp, divide the gradient by a running average of its recent magnitude",
+    COURSERA: Neural Networks for Machine Learning, 2012.
+
+    Examples
+    --------
+    >>> import fastbp.reference as fb
+    >>> fb.RMSprop(alpha=0.9)
+    RMSprop(learning_rate=0.001, alpha=0.9)
+    """
+
+    learning_rate: float = 1e-3
+    alpha: float = 0.99
+    eps: float = 1e-8
+
+    def direction(self, g: Array, state: list[Array], t: int) -> Array:
+        """Return g / (sqrt(s) + eps)."""
+        (s,) = state
+        s *= self.alpha
+        s += (1 - self.alpha) * g * g
+        result: Array = g / (np.sqrt(s) + self.eps)
+        return result
+
+
+@dataclass(frozen=True, repr=False)
+class Adagrad(Optimizer):
+    """Steps by the root of the sum of squares: s = s + g^2, W = W - learning_rate * g / (sqrt(s) + eps).
+
+    Parameters
+    ----------
+    learning_rate : float
+        0 <= learning_rate < infinity.
+    eps : float
+        0 < eps < infinity.
+    l2, decay_biases, clip_norm, clip_value, accumulate
+        Keywords, which all optimizers have: see `Optimizer`.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+    TypeError
+        If it is not of its type.
+
+    References
+    ----------
+    J. Duchi, E. Hazan and Y. Singer, "Adaptive subgradient methods for online learning and stochastic optimization",
+    Journal of Machine Learning Research 12, 2121-2159, 2011.
+
+    Examples
+    --------
+    >>> import fastbp.reference as fb
+    >>> fb.Adagrad()
+    Adagrad(learning_rate=0.01)
+    """
+
+    eps: float = 1e-10
+
+    def direction(self, g: Array, state: list[Array], t: int) -> Array:
+        """Return g / (sqrt(s) + eps)."""
+        (s,) = state
+        s += g * g
+        result: Array = g / (np.sqrt(s) + self.eps)
+        return result

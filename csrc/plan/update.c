@@ -1,0 +1,149 @@
+/* update.c: the numbers of an update, the update of one block of weights with its slots, and the pass that updates all weights from
+ * grads where an update has to wait for the whole gradient (its norm) or for more batches. */
+#include <math.h>
+#include <string.h>
+
+#include "plan.h"
+
+/* b^n by repeated squaring: one order of operations, so the same bits everywhere. */
+static double power(double b, int64_t n)
+{
+    double result = 1;
+    for (; n > 0; n /= 2, b *= b)
+        if (n % 2) result *= b;
+    return result;
+}
+
+/* Means that begin at 0 are too small by 1 - beta^t in step t. With both corrected,
+ * m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps) = r / (1 - beta1^t) m / (sqrt(v) + r eps), r = sqrt(1 - beta2^t). */
+static void correct(struct fbp_rule *rule, int64_t t)
+{
+    const double root = sqrt(1 - power(rule->beta2, t));
+    rule->rate *= root / (1 - power(rule->beta1, t));
+    rule->eps *= root;
+}
+
+static void set_scale(struct fbp_rule *rule, double scale)
+{
+    rule->scale = scale;
+    rule->plain = scale == 1 && rule->limit == INFINITY && rule->l2 == 0 && rule->decay == 0;
+}
+
+/* What the next step does. It changes nothing that outlives the step: a step may be given up. */
+void fbp_update_begin(struct fbp_plan *plan, int by_hand)
+{
+    const double *hyper = plan->hyper;
+    struct step *step = &plan->step;
+    const int64_t gathered = by_hand ? 0 : plan->gathered;
+    step->due = by_hand || (double)(gathered + 1) >= hyper[FBP_ACCUMULATE];
+    step->product = gathered > 0 ? FBP_GRADIENTS_ADDED
+                    : step->due && !(hyper[FBP_CLIP_NORM] > 0) ? FBP_GRADIENTS_AND_UPDATE : FBP_GRADIENTS;
+    struct fbp_rule rule = {.rate = hyper[FBP_RATE], .eps = hyper[FBP_EPS], .beta1 = hyper[FBP_BETA1], .beta2 = hyper[FBP_BETA2],
+                            .limit = hyper[FBP_CLIP_VALUE] > 0 ? hyper[FBP_CLIP_VALUE] : INFINITY};
+    if (plan->kernels->optimizer[plan->optimizer].corrected) correct(&rule, plan->updates + 1);
+    for (int bias = 0; bias < 2; bias++) {
+        const int decays = !bias || hyper[FBP_DECAY_BIASES] != 0;
+        rule.l2 = decays ? hyper[FBP_L2] : 0;
+        rule.decay = decays ? hyper[FBP_RATE] * hyper[FBP_WEIGHT_DECAY] : 0;
+        set_scale(&rule, 1.0 / (double)(gathered + 1));
+        step->rule[bias] = rule;
+    }
+}
+
+/* The norm of grads: squares summed in blocks, each by one thread, and the blocks in order by all. */
+static double norm(struct fbp_plan *plan, struct fbp_team *team, int thread)
+{
+    const size_t blocks = (plan->parameters + FBP_NORM_BLOCK - 1) / FBP_NORM_BLOCK;
+    int64_t from, to;
+    fbp_share((int64_t)blocks, thread, team->threads, &from, &to);
+    for (size_t b = (size_t)from; b < (size_t)to; b++) {
+        const size_t start = b * FBP_NORM_BLOCK;
+        plan->squares[b] = plan->kernels->sum_squares(fbp_at(plan, plan->grads, start),
+                                                      fbp_min(plan->parameters - start, FBP_NORM_BLOCK));
+    }
+    fbp_team_wait(team);
+    double sum = 0;
+    for (size_t b = 0; b < blocks; b++) sum += plan->squares[b];
+    return sqrt(sum);
+}
+
+/* Updates all weights from grads, shrunk to the norm asked for. A norm that is NaN makes all of them NaN. */
+void fbp_update_from_grads(struct fbp_plan *plan, struct fbp_team *team, int thread)
+{
+    struct fbp_rule rule[2] = {plan->step.rule[0], plan->step.rule[1]};
+    const double most = plan->hyper[FBP_CLIP_NORM];
+    if (most > 0) {
+        const double length = norm(plan, team, thread) * rule->scale;
+        if (!(length <= most))
+            for (int i = 0; i < 2; i++) set_scale(&rule[i], rule[i].scale * (most / length));
+    }
+    fbp_weights_phase(plan, NULL, 0, FBP_UPDATE, rule, thread, team->threads);
+}
+
+/* Phase B of a training step. */
+void fbp_update_phase(struct fbp_plan *plan, const struct workspace *ws, size_t rows, struct fbp_team *team, int thread)
+{
+    const struct step *step = &plan->step;
+    fbp_weights_phase(plan, ws, rows, step->product, step->rule, thread, team->threads);
+    if (!step->due || step->product == FBP_GRADIENTS_AND_UPDATE) return;
+    fbp_team_wait(team);
+    fbp_update_from_grads(plan, team, thread);
+}
+
+/* Counts what the step has done. */
+void fbp_update_end(struct fbp_plan *plan)
+{
+    plan->updates += plan->step.due;
+    plan->gathered = plan->step.due ? 0 : plan->gathered + 1;
+}
+
+/* The optimizer on rows i .. i + rows and columns j .. j + cols, of one panel, of a gate's W: they are at w with stride ld, their
+ * gradient at g with stride ldg. */
+void fbp_update_block(const struct fbp_plan *plan, const struct fbp_rule *rule, const struct gate *gate, size_t i, size_t rows,
+                      size_t j, size_t cols, void *w, ptrdiff_t ld, const void *g, ptrdiff_t ldg)
+{
+    const struct fbp_optimizer_kernels *optimizer = &plan->kernels->optimizer[plan->optimizer];
+    const size_t place = fbp_slot_place(plan, gate, i, j);
+    struct fbp_update update = {.rows = rows, .cols = cols, .w = w, .ld = ld, .g = g, .ldg = ldg, .rule = rule};
+    update.ld_slot = (ptrdiff_t)(gate->wp ? plan->kernels->nr : gate->width);
+    for (int s = 0; s < optimizer->slots; s++) update.slot[s] = fbp_at(plan, gate->slot[s], place);
+    optimizer->update(&update);
+}
+
+void fbp_plan_set_hyper(fbp_plan *plan, const double hyper[FBP_HYPER])
+{
+    fbp_lock_write(&plan->lock);
+    memcpy(plan->hyper, hyper, sizeof plan->hyper);
+    fbp_lock_release(&plan->lock);
+}
+
+int fbp_plan_slots(const fbp_plan *plan) { return plan->optimizer < 0 ? 0 : plan->kernels->optimizer[plan->optimizer].slots; }
+
+int64_t fbp_plan_updates(fbp_plan *plan)
+{
+    fbp_lock_write(&plan->lock);
+    const int64_t updates = plan->updates;
+    fbp_lock_release(&plan->lock);
+    return updates;
+}
+
+void fbp_plan_copy_slot(fbp_plan *plan, int slot, void *values, int back)
+{
+    const struct fbp_kernels *k = plan->kernels;
+    fbp_lock_write(&plan->lock);
+    for (int g = 0; g < plan->gates; g++) {
+        const struct gate *gate = &plan->gate[g];
+        if (gate->kind != FBP_GATE_DENSE) continue;
+        char *flat = fbp_at(plan, values, gate->w), *kept = gate->slot[slot];
+        size_t rows = 0;                        /* those before row number `rows` are in panels */
+        if (gate->wp) {
+            rows = gate->inputs;
+            (back ? k->pack : k->unpack)(flat, (ptrdiff_t)gate->width, rows, gate->width, kept);
+        }
+        flat = fbp_at(plan, flat, rows * gate->width);
+        kept = fbp_at(plan, kept, fbp_slot_place(plan, gate, rows, 0));
+        const size_t bytes = (gate->inputs + 1 - rows) * gate->width * k->size;
+        memcpy(back ? kept : flat, back ? flat : kept, bytes);
+    }
+    fbp_lock_release(&plan->lock);
+}

@@ -1,0 +1,96 @@
+"""What optimizers of the library and of the reference share: the ranges of their numbers, and how they are shown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+from fastbp.checks import positive, real_number
+
+
+def _not_negative(name: str, value: float) -> None:
+    """0 <= value < infinity; `not`, here and below, makes NaN fail too."""
+    if not 0.0 <= real_number(name, value) < math.inf:
+        raise ValueError(f"{name} must be at least 0 and finite, got {value}")
+
+
+def _fraction(name: str, value: float) -> None:
+    if not 0.0 <= real_number(name, value) < 1.0:
+        raise ValueError(f"{name} must be at least 0 and below 1, got {value}")
+
+
+def _above_zero(name: str, value: float) -> None:
+    if not 0.0 < real_number(name, value) < math.inf:
+        raise ValueError(f"{name} must be above 0 and finite, got {value}")
+
+
+def _above_zero_or_none(name: str, value: float | None) -> None:
+    if value is not None and not 0.0 < real_number(name, value) < math.inf:
+        raise ValueError(f"{name} must be None, or above 0 and finite, got {value}")
+
+
+def _boolean(name: str, value: bool) -> None:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+
+
+CHECKS: dict[str, Callable[[str, Any], object]] = {
+    "learning_rate": _not_negative,
+    "momentum": _fraction,
+    "nesterov": _boolean,
+    "beta1": _fraction,
+    "beta2": _fraction,
+    "alpha": _fraction,
+    "eps": _above_zero,
+    "l2": _not_negative,
+    "weight_decay": _not_negative,
+    "decay_biases": _boolean,
+    "clip_norm": _above_zero_or_none,
+    "clip_value": _above_zero_or_none,
+    "accumulate": positive,
+}
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class Settings:
+    """The numbers of an optimizer, each with its row in `CHECKS`; here those that all optimizers have.
+
+    g is the gradient of a batch, or the mean of the gradients of `accumulate` batches.
+
+    Parameters
+    ----------
+    l2 : float
+        0 <= l2 < infinity: l2 * W is added to g, as the gradient of l2 / 2 * sum W^2 in the loss.
+    decay_biases : bool
+        Whether l2 and weight_decay also act on biases.
+    clip_norm : float, optional
+        Above 0: if the norm of g, over all parameters, is larger, g is multiplied by clip_norm / norm. A norm that is not a
+        number makes all of g that.
+    clip_value : float, optional
+        Above 0: each element of g is limited to -clip_value .. clip_value. At most one of the two.
+    accumulate : int
+        At least 1: training steps for each update. The last ones of an epoch count on in the next.
+    """
+
+    l2: float = 0.0
+    decay_biases: bool = False
+    clip_norm: float | None = None
+    clip_value: float | None = None
+    accumulate: int = 1
+
+    def __post_init__(self) -> None:
+        """Check every number."""
+        for field in fields(self):
+            CHECKS[field.name](field.name, getattr(self, field.name))
+        if self.clip_norm is not None and self.clip_value is not None:
+            raise ValueError(
+                f"clip_norm and clip_value exclude each other, got clip_norm={self.clip_norm}, clip_value={self.clip_value}"
+            )
+
+    def __repr__(self) -> str:
+        """Show the call that makes it: the first number, and those that are not the default ones."""
+        first, *others = sorted(fields(self), key=lambda field: bool(field.kw_only))
+        shown = [first, *(field for field in others if getattr(self, field.name) != field.default)]
+        return f"{type(self).__name__}({', '.join(f'{field.name}={getattr(self, field.name)!r}' for field in shown)})"
