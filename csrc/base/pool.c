@@ -9,25 +9,29 @@
 #include "cpu.h"
 
 #define WORKER_SPINS 2000       /* pauses before a worker sleeps: 20 to 80 us */
-#define BARRIER_SPINS 4000      /* pauses before a barrier starts to yield */
+#define WAIT_SPINS 4000         /* pauses before a caller who waits for the last parts starts to yield */
+#define WAKE_OPERATIONS 1e7     /* work that pays for waking a worker: some tens of microseconds */
+#define WAKE_EVERY 64           /* smaller calls in a row, one of which wakes the workers: together they may pay, too */
 
-/* A worker's mailbox: the caller writes the job, then raises `posted`; the worker answers by raising `done` to the same. */
-struct worker {
-    _Alignas(128) atomic_uint posted;
-    atomic_int asleep;
-    fbp_job *fn;
-    void *context;
-    struct fbp_team *team;
-    int thread;
-    _Alignas(128) atomic_uint done;
-};
+/* What is on offer: number of the phase (40 bits), workers that may help (8), parts left (16). A part is taken by lowering
+ * the last; until it is done, the phase cannot end, so what describes the phase stays as it is. */
+#define TICKET(phase, helpers, left) ((uint64_t)(phase) << 24 | (uint64_t)(helpers) << 16 | (uint64_t)(left))
+#define LEFT(ticket) ((int)((ticket) & 0xffff))
+#define HELPERS(ticket) ((int)((ticket) >> 16 & 0xff))
 
 static struct {
-    pthread_mutex_t busy;       /* held by the call that uses the pool */
+    _Alignas(128) _Atomic uint64_t ticket;
+    fbp_task *task;
+    void *context;
+    int parts;
+    _Alignas(128) atomic_int done;      /* parts done by workers in this phase */
+    _Alignas(128) atomic_int asleep;    /* workers */
+    pthread_mutex_t busy;               /* held by the call that uses the pool */
     pthread_mutex_t sleep;
     pthread_cond_t wake;
-    struct worker *worker[FBP_MAX_THREADS];
     int workers;
+    unsigned small_calls;
+    uint64_t phase;
 } pool = {.busy = PTHREAD_MUTEX_INITIALIZER, .sleep = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
 
 static atomic_uint fork_generation;
@@ -48,105 +52,107 @@ static void after_fork(void)
     pthread_mutex_init(&pool.sleep, NULL);
     pthread_cond_init(&pool.wake, NULL);
     pool.workers = 0;
+    atomic_store(&pool.asleep, 0);
+    atomic_store(&pool.ticket, TICKET(++pool.phase, 0, 0));
     atomic_fetch_add(&fork_generation, 1);
 }
 
 static void watch_forks(void) { pthread_atfork(NULL, NULL, after_fork); }
 
+static int offered(uint64_t ticket, int thread) { return LEFT(ticket) > 0 && thread <= HELPERS(ticket); }
+
+/* One part for this thread, if there is any. */
+static int take_part(int thread)
+{
+    uint64_t ticket = atomic_load_explicit(&pool.ticket, memory_order_acquire);
+    while (offered(ticket, thread))
+        if (atomic_compare_exchange_weak_explicit(&pool.ticket, &ticket, ticket - 1, memory_order_acq_rel, memory_order_acquire)) {
+            pool.task(pool.context, pool.parts - LEFT(ticket), thread);
+            return 1;
+        }
+    return 0;
+}
+
 static void *work(void *arg)
 {
-    struct worker *w = arg;
-    for (unsigned seen = 0;;) {
-        for (int spin = 0; atomic_load_explicit(&w->posted, memory_order_acquire) == seen && spin < WORKER_SPINS; spin++)
+    const int thread = (int)(intptr_t)arg;
+    (void)fbp_float_enter();                            /* this thread runs nothing but kernels */
+    for (;;) {
+        for (int spin = 0; spin < WORKER_SPINS; spin++) {
+            while (take_part(thread)) {
+                atomic_fetch_add_explicit(&pool.done, 1, memory_order_release);
+                spin = 0;
+            }
             fbp_cpu_relax();
-        if (atomic_load_explicit(&w->posted, memory_order_acquire) == seen) {
-            pthread_mutex_lock(&pool.sleep);
-            atomic_store(&w->asleep, 1);
-            while (atomic_load(&w->posted) == seen) pthread_cond_wait(&pool.wake, &pool.sleep);
-            atomic_store(&w->asleep, 0);
-            pthread_mutex_unlock(&pool.sleep);
         }
-        seen = atomic_load_explicit(&w->posted, memory_order_acquire);
-        const fbp_float_mode mode = fbp_float_enter();
-        w->fn(w->context, w->team, w->thread);
-        fbp_float_leave(mode);
-        atomic_store_explicit(&w->done, seen, memory_order_release);
+        pthread_mutex_lock(&pool.sleep);
+        atomic_fetch_add(&pool.asleep, 1);
+        while (!offered(atomic_load(&pool.ticket), thread)) pthread_cond_wait(&pool.wake, &pool.sleep);
+        atomic_fetch_sub(&pool.asleep, 1);
+        pthread_mutex_unlock(&pool.sleep);
     }
     return NULL;
 }
 
-/* Threads there are for a job of `want`: the caller's and the workers', some started now. */
+/* Threads there are for a call that wants so many: the caller's and the workers', some started now. */
 static int gather(int want)
 {
     while (pool.workers < want - 1) {
-        struct worker *w;
         pthread_t thread;
         pthread_attr_t attr;
         sigset_t all, before;
-        if (posix_memalign((void **)&w, 128, sizeof *w) != 0) break;
-        *w = (struct worker){.thread = pool.workers + 1};
         pthread_attr_init(&attr);
         pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
         sigfillset(&all);                               /* signals are for the program's own threads */
         pthread_sigmask(SIG_SETMASK, &all, &before);
-        const int failed = pthread_create(&thread, &attr, work, w);
+        const int failed = pthread_create(&thread, &attr, work, (void *)(intptr_t)(pool.workers + 1));
         pthread_sigmask(SIG_SETMASK, &before, NULL);
         pthread_attr_destroy(&attr);
-        if (failed) {
-            free(w);
-            break;
-        }
-        pool.worker[pool.workers++] = w;
+        if (failed) break;
+        pool.workers++;
     }
     return pool.workers + 1 < want ? pool.workers + 1 : want;
 }
 
-void fbp_pool_run(int want, fbp_job *fn, void *context)
+void fbp_team_open(struct fbp_team *team, int want, double operations)
 {
-    struct fbp_team team = {.threads = 1};
-    int shared = 0;
+    *team = (struct fbp_team){.threads = 1};
     if (want > 1) {
         pthread_once(&once, watch_forks);
-        shared = pthread_mutex_trylock(&pool.busy) == 0;
-        if (shared) team.threads = gather(want);
+        team->shared = pthread_mutex_trylock(&pool.busy) == 0;
+        if (team->shared) {
+            team->threads = gather(want);
+            team->wake = operations > WAKE_OPERATIONS || ++pool.small_calls % WAKE_EVERY == 0;
+        }
     }
-    int sleepers = 0;
-    for (int i = 1; i < team.threads; i++) {
-        struct worker *w = pool.worker[i - 1];
-        w->fn = fn, w->context = context, w->team = &team;
-        atomic_fetch_add(&w->posted, 1);
-        sleepers |= atomic_load(&w->asleep);
+    team->mode = fbp_float_enter();
+}
+
+void fbp_team_close(struct fbp_team *team)
+{
+    fbp_float_leave(team->mode);
+    if (team->shared) pthread_mutex_unlock(&pool.busy);
+}
+
+void fbp_team_run(struct fbp_team *team, fbp_task *task, void *context, int parts)
+{
+    if (team->threads == 1 || parts == 1) {
+        for (int part = 0; part < parts; part++) task(context, part, 0);
+        return;
     }
-    if (sleepers) {
+    pool.task = task, pool.context = context, pool.parts = parts;
+    atomic_store_explicit(&pool.done, 0, memory_order_relaxed);
+    atomic_store(&pool.ticket, TICKET(++pool.phase, team->threads - 1, parts - 1));
+    if (team->wake && atomic_load(&pool.asleep) > 0) {
         pthread_mutex_lock(&pool.sleep);
         pthread_cond_broadcast(&pool.wake);
         pthread_mutex_unlock(&pool.sleep);
     }
-    const fbp_float_mode mode = fbp_float_enter();
-    fn(context, &team, 0);
-    fbp_float_leave(mode);
-    for (int i = 1; i < team.threads; i++) {
-        struct worker *w = pool.worker[i - 1];
-        const unsigned posted = atomic_load_explicit(&w->posted, memory_order_relaxed);
-        for (int spin = 0; atomic_load_explicit(&w->done, memory_order_acquire) != posted; spin++) {
-            if (spin < BARRIER_SPINS) fbp_cpu_relax();
-            else sched_yield();
-        }
-    }
-    if (shared) pthread_mutex_unlock(&pool.busy);
-}
-
-void fbp_team_wait(struct fbp_team *team)
-{
-    if (team->threads == 1) return;
-    const unsigned phase = atomic_load_explicit(&team->phase, memory_order_acquire);
-    if (atomic_fetch_add(&team->arrived, 1) + 1 == (unsigned)team->threads) {
-        atomic_store_explicit(&team->arrived, 0, memory_order_relaxed);
-        atomic_store_explicit(&team->phase, phase + 1, memory_order_release);
-        return;
-    }
-    for (int spin = 0; atomic_load_explicit(&team->phase, memory_order_acquire) == phase; spin++) {
-        if (spin < BARRIER_SPINS) fbp_cpu_relax();
+    int mine = 1;
+    task(context, 0, 0);
+    while (take_part(0)) mine++;
+    for (int spin = 0; atomic_load_explicit(&pool.done, memory_order_acquire) != parts - mine; spin++) {
+        if (spin < WAIT_SPINS) fbp_cpu_relax();
         else sched_yield();
     }
 }

@@ -1,7 +1,9 @@
 /* pool.h: the library's own threads, and a lock that survives a fork.
  *
- * The pool serves one call at a time; a call that finds it busy runs on its own thread alone. Workers are started on first
- * use, spin some tens of microseconds after a job and then sleep. After a fork the child starts a pool of its own.
+ * Work is offered, not assigned: a phase is cut into parts, the caller takes them one by one, and so does every worker that happens
+ * to be awake. A worker that the system has given no core takes nothing and delays nobody. The pool serves one call at a time;
+ * a call that finds it busy runs on its own thread alone. Workers are started on first use, look out for work for some tens of
+ * microseconds after the last, and then sleep. After a fork the child starts a pool of its own.
  */
 #ifndef FBP_POOL_H
 #define FBP_POOL_H
@@ -10,18 +12,23 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-/* The threads of one job. */
+#include "cpu.h"
+
+/* The threads of one call: the caller, number 0, and workers 1 .. threads - 1. */
 struct fbp_team {
     int threads;
-    _Alignas(64) atomic_uint arrived;
-    _Alignas(64) atomic_uint phase;
+    int shared;                     /* the pool is ours until the team is closed */
+    int wake;                       /* the work is worth the microseconds of waking workers */
+    fbp_float_mode mode;
 };
 
-/* fn(context, team, thread) on `want` threads at most, the caller being thread 0; returns when all have finished. */
-typedef void fbp_job(void *context, struct fbp_team *team, int thread);
-void fbp_pool_run(int want, fbp_job *fn, void *context);
-/* Waits until all threads of the team are here. */
-void fbp_team_wait(struct fbp_team *team);
+/* For a call of so many floating-point operations on `want` threads at most. Between the two, denormals are flushed. */
+void fbp_team_open(struct fbp_team *team, int want, double operations);
+void fbp_team_close(struct fbp_team *team);
+
+/* task(context, part, thread) for every part of 0 .. parts, by whoever comes first; returns when all are done. */
+typedef void fbp_task(void *context, int part, int thread);
+void fbp_team_run(struct fbp_team *team, fbp_task *task, void *context, int parts);
 
 /* Part number `part` of `parts` of 0 .. n: as equal as can be. */
 static inline void fbp_share(int64_t n, int part, int parts, int64_t *from, int64_t *to)

@@ -112,6 +112,7 @@ struct pass {
     const int64_t *order;           /* row r of the batch is row order[first + r] of x and y; NULL: first + r */
     int64_t first;
     int64_t rows;                   /* of the whole batch: losses are divided by it */
+    int parts;                      /* that its rows are cut into */
     int keep;                       /* copy the inputs, for a later backward */
     int inputs_wanted;              /* also the gradients of the inputs */
     atomic_int *bad;                /* set to a status when a label is out of range or a target is not finite */
@@ -129,7 +130,7 @@ void fbp_pass_backward(struct pass *p, size_t r0, size_t r1);
 
 /* weights.c: phase B, and the packed copies of weights */
 void fbp_weights_phase(struct fbp_plan *plan, const struct workspace *ws, size_t rows, enum phase_b what,
-                       const struct fbp_rule rule[2], int thread, int threads);
+                       const struct fbp_rule rule[2], struct fbp_team *team);
 void fbp_weights_refresh(struct fbp_plan *plan);
 void fbp_weights_publish(struct fbp_plan *plan);
 int fbp_weights_units(struct fbp_plan *plan);
@@ -146,10 +147,10 @@ static inline size_t fbp_slot_place(const struct fbp_plan *plan, const struct ga
     return i < gate->inputs ? (j / nr * gate->inputs + i) * nr + j % nr : (gate->width + nr - 1) / nr * nr * gate->inputs + j;
 }
 
-/* update.c: begin and end on one thread, before phase B and after it; the others on every thread of a team. */
+/* update.c: what comes before phase B, it, and what comes after; all called by the first thread of a team. */
 void fbp_update_begin(struct fbp_plan *plan, int by_hand);
-void fbp_update_phase(struct fbp_plan *plan, const struct workspace *ws, size_t rows, struct fbp_team *team, int thread);
-void fbp_update_from_grads(struct fbp_plan *plan, struct fbp_team *team, int thread);
+void fbp_update_phase(struct fbp_plan *plan, const struct workspace *ws, size_t rows, struct fbp_team *team);
+void fbp_update_from_grads(struct fbp_plan *plan, struct fbp_team *team);
 void fbp_update_end(struct fbp_plan *plan);
 void fbp_update_block(const struct fbp_plan *plan, const struct fbp_rule *rule, const struct gate *gate, size_t i, size_t rows,
                       size_t j, size_t cols, void *w, ptrdiff_t ld, const void *g, ptrdiff_t ldg);
@@ -159,6 +160,7 @@ int fbp_workspace_create(const struct fbp_plan *plan, size_t rows, int training,
 void fbp_workspace_destroy(struct workspace *ws);
 int fbp_training_workspace(struct fbp_plan *plan, size_t rows);
 int fbp_threads_for(double operations);
+int fbp_row_parts(const struct fbp_plan *plan, int64_t rows, int threads);
 
 /* arrays.c */
 int fbp_array_in_place(const struct fbp_array *a, int dtype, size_t size);

@@ -44,11 +44,13 @@ struct prediction {
     struct workspace *ws;           /* one for each thread */
     char *out;
     int64_t first, rows;
+    int parts;
     fbp_poll *interrupted;
     atomic_int stop;
 };
 
-static void prediction_job(void *context, struct fbp_team *team, int thread)
+/* Row blocks of part `part`, in the workspace of this thread. */
+static void prediction_part(void *context, int part, int thread)
 {
     struct prediction *q = context;
     struct fbp_plan *plan = q->plan;
@@ -57,7 +59,7 @@ static void prediction_job(void *context, struct fbp_team *team, int thread)
     struct workspace *ws = q->ws;
     int64_t from, to;
     for (int i = 0; i < thread; i++) ws = ws->next;
-    fbp_share(q->rows, thread, team->threads, &from, &to);
+    fbp_share(q->rows, part, q->parts, &from, &to);
     for (int64_t r = from; r < to; r += (int64_t)plan->row_block) {
         struct pass p = {.plan = plan, .ws = ws, .x = q->x, .first = q->first + r, .rows = to - r};
         if (plan->forward_operations * (double)q->rows > FBP_LONG_OPERATIONS) {
@@ -87,12 +89,16 @@ int fbp_predict(fbp_plan *plan, const struct fbp_array *x, void *out, int64_t *n
         fbp_lock_release(&plan->lock);
         fbp_lock_read(&plan->lock);
     }
-    int status = take(plan, &q.ws, threads);
+    struct fbp_team team;
+    fbp_team_open(&team, threads, row_cost * (double)q.rows);
+    int status = take(plan, &q.ws, team.threads);
     if (status == FBP_OK) {
-        fbp_pool_run(threads, prediction_job, &q);
+        q.parts = fbp_row_parts(plan, q.rows, team.threads);
+        fbp_team_run(&team, prediction_part, &q, q.parts);
         if (!atomic_load(&q.stop)) *next += q.rows;
         status = *next < x[0].rows ? FBP_PAUSED : FBP_OK;
     }
+    fbp_team_close(&team);
     give_back(plan, q.ws);
     fbp_lock_release(&plan->lock);
     return status;

@@ -8,18 +8,17 @@
 #define SLICE_SECONDS 0.02          /* a call comes back so often to let signals in */
 #define CLOCK_OPERATIONS 2e6        /* work between two looks at the clock */
 
-/* This thread's rows of the batch in blocks that fit the cache: loss and backward where there are targets. */
-static void phase_a(struct pass *p, const struct fbp_team *team, int thread)
+/* Part `part` of phase A: its rows of the batch go forward, and the error signal comes back. */
+static void phase_a(void *context, int part, int thread)
 {
-    int64_t from, to;
-    fbp_share(p->rows, thread, team->threads, &from, &to);
-    const size_t end = (size_t)to;
-    for (size_t r0 = (size_t)from; r0 < end; r0 += p->plan->row_block) {
-        const size_t r1 = fbp_min(r0 + p->plan->row_block, end);
-        fbp_pass_forward(p, r0, r1);
-        fbp_pass_loss(p, r0, r1);
-        fbp_pass_backward(p, r0, r1);
-    }
+    struct pass p = *(const struct pass *)context;
+    int64_t r0, r1;
+    if (thread != 0) p.interrupted = NULL;
+    fbp_share(p.rows, part, p.parts, &r0, &r1);
+    fbp_pass_forward(&p, (size_t)r0, (size_t)r1);
+    fbp_pass_loss(&p, (size_t)r0, (size_t)r1);
+    fbp_pass_backward(&p, (size_t)r0, (size_t)r1);
+    if (thread == 0) ((struct pass *)context)->polled = p.polled;
 }
 
 /* Sum of the losses of the rows, in order, cut every FBP_REDUCTION_ROWS rows, over the number of rows. */
@@ -34,46 +33,38 @@ static double mean_loss(const double *loss, int64_t rows)
     return total / (double)rows;
 }
 
-struct training {
-    struct pass pass;               /* first and rows are each thread's own */
-    struct fbp_run *run;
-    double start;                   /* time of the first look at the clock, 0 before it */
-    atomic_int bad, pause, stop;
-};
-
-static void training_job(void *context, struct fbp_team *team, int thread)
+/* Steps on batches from run->next on; returns a status. */
+static int training(struct pass *p, struct fbp_run *run, struct fbp_team *team)
 {
-    struct training *t = context;
-    struct pass p = t->pass;
-    struct fbp_run *run = t->run;
-    struct fbp_plan *plan = p.plan;
-    double since_clock = 0;
-    if (thread != 0) p.interrupted = NULL;
-    for (int64_t next = t->pass.first, end = run->end; next < end; next += p.rows) {
-        p.first = next;
-        p.rows = run->batch < end - next ? run->batch : end - next;
-        if (thread == 0) fbp_update_begin(plan, 0);
-        phase_a(&p, team, thread);
-        fbp_team_wait(team);
-        if (atomic_load(&t->bad) || atomic_load(&t->stop)) return;      /* nothing was changed by this step */
-        fbp_update_phase(plan, p.ws, (size_t)p.rows, team, thread);
-        if (thread == 0) {
-            fbp_update_end(plan);
-            run->loss = mean_loss(p.ws->loss, p.rows);
-            run->loss_sum += run->loss * (double)p.rows;
-            run->steps++;
-            run->next = next + p.rows;
-            since_clock += plan->operations * (double)p.rows;
-            if (since_clock > CLOCK_OPERATIONS) {
-                const double now = fbp_seconds();
-                since_clock = 0;
-                if (t->start == 0) t->start = now;
-                if (now - t->start > SLICE_SECONDS) atomic_store(&t->pause, 1);
+    struct fbp_plan *plan = p->plan;
+    double since_clock = 0, start = 0;                                  /* of the time: 0 before the first look */
+    atomic_int bad = FBP_OK;
+    p->bad = &bad;
+    for (; run->next < run->end; run->next += p->rows) {
+        p->first = run->next;
+        p->rows = run->batch < run->end - run->next ? run->batch : run->end - run->next;
+        p->parts = fbp_row_parts(plan, p->rows, team->threads);
+        fbp_update_begin(plan, 0);
+        fbp_team_run(team, phase_a, p, p->parts);
+        if (atomic_load(&bad)) return atomic_load(&bad);                /* nothing was changed by this step */
+        if (p->stop && atomic_load(p->stop)) return FBP_PAUSED;
+        fbp_update_phase(plan, p->ws, (size_t)p->rows, team);
+        fbp_update_end(plan);
+        run->loss = mean_loss(p->ws->loss, p->rows);
+        run->loss_sum += run->loss * (double)p->rows;
+        run->steps++;
+        since_clock += plan->operations * (double)p->rows;
+        if (since_clock > CLOCK_OPERATIONS) {
+            const double now = fbp_seconds();
+            since_clock = 0;
+            if (start == 0) start = now;
+            if (now - start > SLICE_SECONDS) {
+                run->next += p->rows;
+                break;
             }
         }
-        fbp_team_wait(team);
-        if (atomic_load(&t->pause)) return;
     }
+    return run->next < run->end ? FBP_PAUSED : FBP_OK;
 }
 
 /* A view of params that is out shows what the call has done; without one, params may stay behind until somebody looks. */
@@ -92,19 +83,20 @@ int fbp_train(fbp_plan *plan, const struct fbp_array *x, const struct fbp_array 
     if (status == FBP_OK) {
         plan->forward_rows = -1;
         fbp_weights_refresh(plan);
-        struct training t = {.pass = {.plan = plan, .ws = plan->training, .x = x, .y = y, .labels = labels, .order = run->order,
-                                      .first = run->next},
-                             .run = run};
-        t.pass.bad = &t.bad;
+        struct pass p = {.plan = plan, .ws = plan->training, .x = x, .y = y, .labels = labels, .order = run->order};
+        atomic_int stop = 0;
         if (plan->operations * (double)rows > FBP_LONG_OPERATIONS) {
-            t.pass.stop = &t.stop;
-            t.pass.interrupted = run->interrupted;
-            t.pass.polled = fbp_seconds();
+            p.stop = &stop;
+            p.interrupted = run->interrupted;
+            p.polled = fbp_seconds();
         }
         plan->behind = 1;
-        fbp_pool_run(fbp_threads_for(plan->operations * (double)rows), training_job, &t);
+        struct fbp_team team;
+        fbp_team_open(&team, fbp_threads_for(plan->operations * (double)rows),
+                      plan->operations * (double)(run->end - run->next));
+        status = training(&p, run, &team);
+        fbp_team_close(&team);
         publish_to_views(plan);
-        status = atomic_load(&t.bad) ? atomic_load(&t.bad) : run->next < run->end ? FBP_PAUSED : FBP_OK;
     }
     fbp_lock_release(&plan->lock);
     return status;
@@ -124,13 +116,14 @@ static void copy_out(const struct pass *p, char *to, const char *from, size_t wi
     for (size_t r = r0; r < r1; r++) memcpy(to + r * width * size, from + r * ld * size, width * size);
 }
 
-static void forward_job(void *context, struct fbp_team *team, int thread)
+static void forward_part(void *context, int part, int thread)
 {
     const struct by_hand *h = context;
     struct pass p = h->pass;
     const int g = p.plan->gates - 1;
     int64_t r0, r1;
-    fbp_share(p.rows, thread, team->threads, &r0, &r1);
+    (void)thread;
+    fbp_share(p.rows, part, p.parts, &r0, &r1);
     fbp_pass_forward(&p, (size_t)r0, (size_t)r1);
     copy_out(&p, h->out, p.ws->gate[g].out, p.plan->gate[g].width, p.ws->gate[g].ld, (size_t)r0, (size_t)r1);
 }
@@ -143,24 +136,28 @@ int fbp_forward(fbp_plan *plan, const struct fbp_array *x, void *out)
     if (status == FBP_OK) {
         fbp_weights_refresh(plan);
         struct by_hand h = {.pass = {.plan = plan, .ws = plan->training, .x = x, .rows = rows, .keep = 1}, .out = out};
-        fbp_pool_run(fbp_threads_for(plan->forward_operations * (double)rows), forward_job, &h);
+        const double operations = plan->forward_operations * (double)rows;
+        struct fbp_team team;
+        fbp_team_open(&team, fbp_threads_for(operations), operations);
+        h.pass.parts = fbp_row_parts(plan, rows, team.threads);
+        fbp_team_run(&team, forward_part, &h, h.pass.parts);
+        fbp_team_close(&team);
         plan->forward_rows = rows;
     }
     fbp_lock_release(&plan->lock);
     return status;
 }
 
-static void backward_job(void *context, struct fbp_team *team, int thread)
+static void backward_part(void *context, int part, int thread)
 {
     const struct by_hand *h = context;
     struct pass p = h->pass;
     int64_t r0, r1;
-    fbp_share(p.rows, thread, team->threads, &r0, &r1);
+    (void)thread;
+    fbp_share(p.rows, part, p.parts, &r0, &r1);
     fbp_pass_delta(&p, h->dout, (size_t)r0, (size_t)r1);
     fbp_pass_backward(&p, (size_t)r0, (size_t)r1);
     if (h->out) copy_out(&p, h->out, p.ws->gate[0].grad, p.plan->gate[0].width, p.plan->gate[0].ld, (size_t)r0, (size_t)r1);
-    fbp_team_wait(team);
-    fbp_weights_phase(p.plan, p.ws, (size_t)p.rows, FBP_GRADIENTS, NULL, thread, team->threads);
 }
 
 int fbp_backward(fbp_plan *plan, const struct fbp_array *dout, void *dx)
@@ -172,15 +169,16 @@ int fbp_backward(fbp_plan *plan, const struct fbp_array *dout, void *dx)
         struct by_hand h = {.pass = {.plan = plan, .ws = plan->training, .rows = dout->rows, .inputs_wanted = dx != NULL},
                             .dout = dout, .out = dx};
         plan->gathered = 0;
-        fbp_pool_run(fbp_threads_for(plan->operations * (double)dout->rows), backward_job, &h);
+        const double operations = plan->operations * (double)dout->rows;
+        struct fbp_team team;
+        fbp_team_open(&team, fbp_threads_for(operations), operations);
+        h.pass.parts = fbp_row_parts(plan, dout->rows, team.threads);
+        fbp_team_run(&team, backward_part, &h, h.pass.parts);
+        fbp_weights_phase(plan, plan->training, (size_t)dout->rows, FBP_GRADIENTS, NULL, &team);
+        fbp_team_close(&team);
     }
     fbp_lock_release(&plan->lock);
     return status;
-}
-
-static void update_job(void *context, struct fbp_team *team, int thread)
-{
-    fbp_update_from_grads(context, team, thread);
 }
 
 int fbp_update(fbp_plan *plan)
@@ -190,7 +188,11 @@ int fbp_update(fbp_plan *plan)
     fbp_weights_refresh(plan);
     fbp_update_begin(plan, 1);
     plan->behind = 1;
-    fbp_pool_run(fbp_threads_for(8.0 * (double)plan->parameters), update_job, plan);
+    const double operations = 8.0 * (double)plan->parameters;
+    struct fbp_team team;
+    fbp_team_open(&team, fbp_threads_for(operations), operations);
+    fbp_update_from_grads(plan, &team);
+    fbp_team_close(&team);
     fbp_update_end(plan);
     publish_to_views(plan);
     fbp_lock_release(&plan->lock);

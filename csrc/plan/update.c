@@ -50,44 +50,56 @@ void fbp_update_begin(struct fbp_plan *plan, int by_hand)
     }
 }
 
-/* The norm of grads: squares summed in blocks, each by one thread, and the blocks in order by all. */
-static double norm(struct fbp_plan *plan, struct fbp_team *team, int thread)
+/* The norm of grads: squares summed in blocks, by whoever comes first, and the blocks in order. */
+struct norm {
+    struct fbp_plan *plan;
+    size_t blocks;
+    int parts;
+};
+
+static void norm_part(void *context, int part, int thread)
 {
-    const size_t blocks = (plan->parameters + FBP_NORM_BLOCK - 1) / FBP_NORM_BLOCK;
+    const struct norm *n = context;
+    struct fbp_plan *plan = n->plan;
     int64_t from, to;
-    fbp_share((int64_t)blocks, thread, team->threads, &from, &to);
+    (void)thread;
+    fbp_share((int64_t)n->blocks, part, n->parts, &from, &to);
     for (size_t b = (size_t)from; b < (size_t)to; b++) {
         const size_t start = b * FBP_NORM_BLOCK;
         plan->squares[b] = plan->kernels->sum_squares(fbp_at(plan, plan->grads, start),
                                                       fbp_min(plan->parameters - start, FBP_NORM_BLOCK));
     }
-    fbp_team_wait(team);
+}
+
+static double norm(struct fbp_plan *plan, struct fbp_team *team)
+{
+    struct norm n = {plan, (plan->parameters + FBP_NORM_BLOCK - 1) / FBP_NORM_BLOCK, team->threads};
     double sum = 0;
-    for (size_t b = 0; b < blocks; b++) sum += plan->squares[b];
+    fbp_team_run(team, norm_part, &n, n.parts);
+    for (size_t b = 0; b < n.blocks; b++) sum += plan->squares[b];
     return sqrt(sum);
 }
 
 /* Updates all weights from grads, shrunk to the norm asked for. A norm that is NaN makes all of them NaN. */
-void fbp_update_from_grads(struct fbp_plan *plan, struct fbp_team *team, int thread)
+void fbp_update_from_grads(struct fbp_plan *plan, struct fbp_team *team)
 {
     struct fbp_rule rule[2] = {plan->step.rule[0], plan->step.rule[1]};
     const double most = plan->hyper[FBP_CLIP_NORM];
     if (most > 0) {
-        const double length = norm(plan, team, thread) * rule->scale;
+        const double length = norm(plan, team) * rule->scale;
         if (!(length <= most))
             for (int i = 0; i < 2; i++) set_scale(&rule[i], rule[i].scale * (most / length));
     }
-    fbp_weights_phase(plan, NULL, 0, FBP_UPDATE, rule, thread, team->threads);
+    fbp_weights_phase(plan, NULL, 0, FBP_UPDATE, rule, team);
 }
 
 /* Phase B of a training step. */
-void fbp_update_phase(struct fbp_plan *plan, const struct workspace *ws, size_t rows, struct fbp_team *team, int thread)
+void fbp_update_phase(struct fbp_plan *plan, const struct workspace *ws, size_t rows, struct fbp_team *team)
 {
     const struct step *step = &plan->step;
-    fbp_weights_phase(plan, ws, rows, step->product, step->rule, thread, team->threads);
+    fbp_weights_phase(plan, ws, rows, step->product, step->rule, team);
     if (!step->due || step->product == FBP_GRADIENTS_AND_UPDATE) return;
-    fbp_team_wait(team);
-    fbp_update_from_grads(plan, team, thread);
+    fbp_update_from_grads(plan, team);
 }
 
 /* Counts what the step has done. */

@@ -135,17 +135,40 @@ static void run_unit(struct fbp_plan *plan, const struct workspace *ws, size_t r
     if (u->bias) fbp_update_block(plan, rule + 1, gate, gate->inputs, 1, u->j0, cols, at(plan, plan->params, bias), 0, g_bias, 0);
 }
 
+struct phase {
+    struct fbp_plan *plan;
+    const struct workspace *ws;
+    size_t rows;
+    enum phase_b what;
+    const struct fbp_rule *rule;
+    int parts;
+};
+
+/* The units whose middle is in part `part` of the cost of all. */
+static void phase_part(void *context, int part, int thread)
+{
+    const struct phase *p = context;
+    const struct unit *first = p->plan->unit, *last = first + p->plan->units - 1;
+    const double share = (last->before + last->cost) / p->parts;
+    (void)thread;
+    for (const struct unit *u = first; u <= last; u++) {
+        const double middle = u->before + 0.5 * u->cost;
+        if (middle < part * share) continue;
+        if (part + 1 < p->parts && middle >= (part + 1) * share) break;
+        run_unit(p->plan, p->ws, p->rows, p->what, p->rule, u);
+    }
+}
+
+#define PARTS_PER_THREAD 4              /* of a long phase, for the threads to end at about the same time */
+#define PART_OPERATIONS 2e6             /* ... none shorter than this */
+
 /* rule: of weights and of biases, where there is an update. */
 void fbp_weights_phase(struct fbp_plan *plan, const struct workspace *ws, size_t rows, enum phase_b what,
-                       const struct fbp_rule rule[2], int thread, int threads)
+                       const struct fbp_rule rule[2], struct fbp_team *team)
 {
+    const double parts = 2.0 * (double)(rows + 8) * (double)plan->parameters / PART_OPERATIONS / team->threads;
+    struct phase p = {.plan = plan, .ws = ws, .rows = rows, .what = what, .rule = rule};
     if (plan->units == 0) return;
-    const struct unit *last = &plan->unit[plan->units - 1];
-    const double share = (last->before + last->cost) / threads;
-    for (const struct unit *u = plan->unit; u <= last; u++) {
-        const double middle = u->before + 0.5 * u->cost;
-        if (middle < thread * share) continue;
-        if (thread + 1 < threads && middle >= (thread + 1) * share) break;
-        run_unit(plan, ws, rows, what, rule, u);
-    }
+    p.parts = team->threads == 1 ? 1 : team->threads * (parts < 1 ? 1 : parts < PARTS_PER_THREAD ? (int)parts : PARTS_PER_THREAD);
+    fbp_team_run(team, phase_part, &p, p.parts);
 }

@@ -3,6 +3,7 @@
 
 #include "plan.h"
 
+#define MOST_PARTS 16384
 #define OPERATIONS_PER_THREAD 3e5       /* work that pays for handing it to another thread: about a microsecond */
 
 /* All pieces, in one order; measures while the arena is not open. */
@@ -82,4 +83,11 @@ int fbp_threads_for(double operations)
     const double most = operations / OPERATIONS_PER_THREAD;
     const int threads = fbp_get_threads();
     return most < 2 ? 1 : most < threads ? (int)most : threads;
+}
+
+/* Parts of a batch for phase A: row blocks that fit the cache, as many for each thread. */
+int fbp_row_parts(const struct fbp_plan *plan, int64_t rows, int threads)
+{
+    const int64_t block = (int64_t)plan->row_block, each = (rows + block * threads - 1) / (block * threads);
+    return rows < threads ? 1 : each * threads > MOST_PARTS ? MOST_PARTS : (int)each * threads;
 }
