@@ -34,7 +34,7 @@
 DEFINE_ELEMENTWISE(sigmoid_forward, vsigmoid(c))                     /* 1 / (1 + e^-z)  */
 DEFINE_ELEMENTWISE(sigmoid_backward, c * (o * (vset1(1) - o)))       /* O (1 - O)       */
 DEFINE_ELEMENTWISE(relu_forward, vmax(vzero(), c))                   /* max(0, z)       */
-DEFINE_ELEMENTWISE(relu_backward, c * vstep(o))                      /* [O > 0]         */
+DEFINE_ELEMENTWISE(relu_backward, vrelu_grad(c, o))                  /* [O > 0]         */
 DEFINE_ELEMENTWISE(tanh_forward, vtanh(c))                           /* tanh z          */
 DEFINE_ELEMENTWISE(tanh_backward, c * vfnma(o, o, vset1(1)))         /* 1 - O^2         */
 DEFINE_ELEMENTWISE(softplus_forward, vsoftplus(c))                   /* log(1 + e^z)    */

@@ -8,6 +8,12 @@
 
 #define NARROW_GROUPS 6                 /* registers of rows in a tile of narrow_rows */
 
+INLINE void row_store(const int q, real *c, vec v, const int row, size_t n)
+{
+    if (n == (size_t)q) vrow_store(q, c, v, row);
+    else vrow_store_tail(q, c, v, row, n);
+}
+
 INLINE vec rows_load(const int q, const real *const *at, size_t n)
 {
     return n == (size_t)q ? vrows_load(q, at, 0) : vrows_load_tail(q, at, 0, n);
@@ -24,14 +30,14 @@ static __attribute__((noinline)) void narrow_finish(const int q, const struct ti
     case FBP_RELU: v = vmax(vzero(), v); break;
     case FBP_RELU_GRAD:
         for (size_t r = 0; r < (size_t)(VL / q); r++) at[r] = t->o + (ptrdiff_t)(i + (r < rows ? r : 0)) * t->ldo;
-        v = v * vstep(rows_load(q, at, n));
+        v = vrelu_grad(v, rows_load(q, at, n));
         break;
     case FBP_ADD: v = rows_load(q, at, n) + v; break;
     case FBP_AXPY: v = vfma(vset1(t->alpha), v, rows_load(q, at, n)); break;
     default: break;
     }
     UNROLL for (int r = 0; r < VL / q; r++)
-        if ((size_t)r < rows) vrow_store_tail(q, c + r * t->ldc, v, r, n);
+        if ((size_t)r < rows) row_store(q, c + r * t->ldc, v, r, n);
 }
 
 static __attribute__((noinline)) vec narrow_start(const int q, const struct tile *t, size_t i, size_t rows)
@@ -106,7 +112,7 @@ INLINE void narrow_cols(const int q, const int parts, const struct tile *t, size
             const size_t i = (size_t)v * VL + (size_t)g * per;
             if (i < m) narrow_finish(q, t, i, m - i, acc[v][g]);
         }
-    if (t->sums) vrow_store_tail(q, t->sums, sums, 0, t->last);
+    if (t->sums) row_store(q, t->sums, sums, 0, t->last);
 }
 
 typedef void narrow_fn(const struct tile *, size_t m);

@@ -34,25 +34,42 @@ struct tile {
     size_t last;                /* columns in the last register, 1..VL */
 };
 
+/* Register j of a row of nv at p; where the tile is not full, the last one is partial. No mask is made for full tiles: it would
+ * have to wait behind the FMAs of the tile before. */
+INLINE vec load_part(const real *p, const int j, const int nv, const int full, vtail last)
+{
+    return full || j < nv - 1 ? vload(p + j * VL) : vload_tail(p + j * VL, last);
+}
+
+INLINE void tile_load(const int mr, const int nv, const struct tile *t, vec acc[][NV], const int full)
+{
+    const vtail last = vtail_of(full ? VL : t->last);
+    if (t->ldstart == 0) {                                      /* the bias row: loaded once */
+        UNROLL for (int j = 0; j < nv; j++) acc[0][j] = load_part(t->start, j, nv, full, last);
+        UNROLL for (int i = 1; i < mr; i++)
+            UNROLL for (int j = 0; j < nv; j++) acc[i][j] = acc[0][j];
+        return;
+    }
+    UNROLL for (int i = 0; i < mr; i++)
+        UNROLL for (int j = 0; j < nv; j++) acc[i][j] = load_part(t->start + i * t->ldstart, j, nv, full, last);
+}
+
 INLINE void tile_start(const int mr, const int nv, const struct tile *t, vec acc[][NV])
 {
     if (t->start == NULL) {
         UNROLL for (int i = 0; i < mr; i++)
             UNROLL for (int j = 0; j < nv; j++) acc[i][j] = vzero();
-        return;
+    } else if (t->last == (size_t)VL) {
+        tile_load(mr, nv, t, acc, 1);
+    } else {
+        tile_load(mr, nv, t, acc, 0);
     }
-    const vtail last = vtail_of(t->last);
-    UNROLL for (int i = 0; i < mr; i++)
-        UNROLL for (int j = 0; j < nv; j++) {
-            const real *s = t->start + i * t->ldstart + j * VL;
-            acc[i][j] = j == nv - 1 ? vload_tail(s, last) : vload(s);
-        }
 }
 
-/* The epilogue, on the registers, then the stores; only the last register of a row can be partial. */
-INLINE void tile_finish(const int mr, const int nv, const struct tile *t, vec acc[][NV])
+/* The epilogue, on the registers, then the stores. */
+INLINE void tile_store(const int mr, const int nv, const struct tile *t, vec acc[][NV], const int full)
 {
-    const vtail last = vtail_of(t->last);
+    const vtail last = vtail_of(full ? VL : t->last);
     const vec alpha = vset1(t->alpha);
     switch (t->epilogue) {
     case FBP_RELU:
@@ -61,38 +78,32 @@ INLINE void tile_finish(const int mr, const int nv, const struct tile *t, vec ac
         break;
     case FBP_RELU_GRAD:
         UNROLL for (int i = 0; i < mr; i++)
-            UNROLL for (int j = 0; j < nv; j++) {
-                const real *o = t->o + i * t->ldo + j * VL;
-                acc[i][j] = acc[i][j] * vstep(j == nv - 1 ? vload_tail(o, last) : vload(o));
-            }
+            UNROLL for (int j = 0; j < nv; j++)
+                acc[i][j] = vrelu_grad(acc[i][j], load_part(t->o + i * t->ldo, j, nv, full, last));
         break;
     case FBP_ADD:
         UNROLL for (int i = 0; i < mr; i++)
-            UNROLL for (int j = 0; j < nv; j++) {
-                const real *c = t->c + i * t->ldc + j * VL;
-                acc[i][j] = (j == nv - 1 ? vload_tail(c, last) : vload(c)) + acc[i][j];
-            }
+            UNROLL for (int j = 0; j < nv; j++) acc[i][j] = load_part(t->c + i * t->ldc, j, nv, full, last) + acc[i][j];
         break;
     case FBP_AXPY:
         UNROLL for (int i = 0; i < mr; i++)
-            UNROLL for (int j = 0; j < nv; j++) {
-                const real *c = t->c + i * t->ldc + j * VL;
-                acc[i][j] = vfma(alpha, acc[i][j], j == nv - 1 ? vload_tail(c, last) : vload(c));
-            }
+            UNROLL for (int j = 0; j < nv; j++)
+                acc[i][j] = vfma(alpha, acc[i][j], load_part(t->c + i * t->ldc, j, nv, full, last));
         break;
     default: break;
-    }
-    if (t->last == (size_t)VL) {
-        UNROLL for (int i = 0; i < mr; i++)
-            UNROLL for (int j = 0; j < nv; j++) vstore(t->c + i * t->ldc + j * VL, acc[i][j]);
-        return;
     }
     UNROLL for (int i = 0; i < mr; i++)
         UNROLL for (int j = 0; j < nv; j++) {
             real *c = t->c + i * t->ldc + j * VL;
-            if (j == nv - 1) vstore_tail(c, acc[i][j], last);
-            else vstore(c, acc[i][j]);
+            if (full || j < nv - 1) vstore(c, acc[i][j]);
+            else vstore_tail(c, acc[i][j], last);
         }
+}
+
+INLINE void tile_finish(const int mr, const int nv, const struct tile *t, vec acc[][NV])
+{
+    if (t->last == (size_t)VL) tile_store(mr, nv, t, acc, 1);
+    else tile_store(mr, nv, t, acc, 0);
 }
 
 INLINE void tile_fma(const int mr, const int nv, vec acc[][NV], const vec bv[], const real *a[])

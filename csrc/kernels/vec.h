@@ -152,8 +152,15 @@ INLINE vmask vless(vec a, vec b) { return (vuint)(a < b); }
 INLINE vec vselect(vmask m, vec a, vec b) { return vreal((vbits(a) & m) | (vbits(b) & ~m)); }
 #endif
 
-/* vstep: 1 where x > 0, else 0 (also where x is NaN): the derivative of ReLU, from its output. */
-INLINE vec vstep(vec x) { return vselect(vless(vzero(), x), vset1(1), vzero()); }
+/* d where o > 0, else d 0 (also where o is NaN): times the derivative of ReLU, from its output. */
+#if defined(FBP_AVX512)
+INLINE vec vrelu_grad(vec d, vec o)
+{
+    return OP(mask_mul)(d, CAT3(PREFIX, cmp, CAT2(SUFFIX, _mask))(o, vzero(), _CMP_NGT_UQ), d, vzero());
+}
+#else
+INLINE vec vrelu_grad(vec d, vec o) { return d * vselect(vless(vzero(), o), vset1(1), vzero()); }
+#endif
 
 /* v 2^n, rounded once, for 1/2 < v < 2 and an integral n within twice the normal exponents. */
 #if defined(FBP_AVX512)

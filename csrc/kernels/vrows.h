@@ -35,16 +35,28 @@ INLINE vec vrows_load_tail(const int q, const real *const *p, ptrdiff_t at, size
                       _mm_maskz_loadu_ps(t, p[3] + at));
     return JOIN2_(_mm256_maskz_loadu_ps(t, p[0] + at), _mm256_maskz_loadu_ps(t, p[1] + at));
 }
-INLINE void vrow_store_tail(const int q, real *c, vec v, int row, size_t n)     /* n reals of one row */
+INLINE __m128 row4(vec v, const int row)
+{
+    return row == 0   ? _mm512_castps512_ps128(v)
+           : row == 1 ? _mm512_extractf32x4_ps(v, 1)
+           : row == 2 ? _mm512_extractf32x4_ps(v, 2)
+                      : _mm512_extractf32x4_ps(v, 3);
+}
+INLINE __m256 row8(vec v, const int row) { return row == 0 ? _mm512_castps512_ps256(v) : _mm512_extractf32x8_ps(v, 1); }
+INLINE void vrow_store(const int q, real *c, vec v, const int row)              /* one row */
+{
+    if (q == 4) _mm_storeu_ps(c, row4(v, row));
+    else _mm256_storeu_ps(c, row8(v, row));
+}
+INLINE void vrow_store_tail(const int q, real *c, vec v, const int row, size_t n)   /* n reals of it */
 {
     const __mmask8 t = (__mmask8)((1u << n) - 1u);
     if (q == 4) {
-        __m128 r = row == 0 ? _mm512_castps512_ps128(v) : row == 1 ? _mm512_extractf32x4_ps(v, 1)
-                   : row == 2 ? _mm512_extractf32x4_ps(v, 2) : _mm512_extractf32x4_ps(v, 3);
+        __m128 r = row4(v, row);
         APART(r);
         _mm_mask_storeu_ps(c, t, r);
     } else {
-        __m256 r = row == 0 ? _mm512_castps512_ps256(v) : _mm512_extractf32x8_ps(v, 1);
+        __m256 r = row8(v, row);
         APART(r);
         _mm256_mask_storeu_ps(c, t, r);
     }
@@ -62,6 +74,11 @@ INLINE vec vrows_load_tail(const int q, const real *const *p, ptrdiff_t at, size
 {
     const __mmask8 t = (__mmask8)((1u << n) - 1u);
     return q == 4 ? JOIN2_(_mm256_maskz_loadu_pd(t, p[0] + at), _mm256_maskz_loadu_pd(t, p[1] + at)) : vload_tail(p[0] + at, t);
+}
+INLINE void vrow_store(const int q, real *c, vec v, const int row)
+{
+    if (q == 4) _mm256_storeu_pd(c, row == 0 ? _mm512_castpd512_pd256(v) : _mm512_extractf64x4_pd(v, 1));
+    else vstore(c, v);
 }
 INLINE void vrow_store_tail(const int q, real *c, vec v, int row, size_t n)
 {
@@ -91,6 +108,11 @@ INLINE vec vrows_load_tail(const int q, const real *const *p, ptrdiff_t at, size
     if (q != 4) return vload_tail(p[0] + at, vtail_of(n));
     return _mm256_set_m128(_mm_maskload_ps(p[1] + at, quarter_of(n)), _mm_maskload_ps(p[0] + at, quarter_of(n)));
 }
+INLINE void vrow_store(const int q, real *c, vec v, const int row)
+{
+    if (q == 4) _mm_storeu_ps(c, row == 0 ? _mm256_castps256_ps128(v) : _mm256_extractf128_ps(v, 1));
+    else vstore(c, v);
+}
 INLINE void vrow_store_tail(const int q, real *c, vec v, int row, size_t n)
 {
     if (q == 4) _mm_maskstore_ps(c, quarter_of(n), row == 0 ? _mm256_castps256_ps128(v) : _mm256_extractf128_ps(v, 1));
@@ -104,6 +126,7 @@ INLINE vec vpick(vec v, vindex index) { return (void)index, v; }
 INLINE vec vrow_dup(const int q, const real *p) { return (void)q, vload(p); }
 INLINE vec vrows_load(const int q, const real *const *p, ptrdiff_t at) { return (void)q, vload(p[0] + at); }
 INLINE vec vrows_load_tail(const int q, const real *const *p, ptrdiff_t at, size_t n) { return (void)q, (void)n, vload(p[0] + at); }
+INLINE void vrow_store(const int q, real *c, vec v, const int row) { (void)q, (void)row, vstore(c, v); }
 INLINE void vrow_store_tail(const int q, real *c, vec v, int row, size_t n) { (void)q, (void)row, (void)n, vstore(c, v); }
 #endif
 /* For vpick: element e of the row that a lane belongs to; the element whose number is first + (row of the lane). */
