@@ -29,6 +29,7 @@ static struct {
     pthread_mutex_t busy;               /* held by the call that uses the pool */
     pthread_mutex_t sleep;
     pthread_cond_t wake;
+    unsigned calls;                     /* to wake up; guarded by sleep */
     int workers;
     unsigned small_calls;
     uint64_t phase;
@@ -87,7 +88,8 @@ static void *work(void *arg)
         }
         pthread_mutex_lock(&pool.sleep);
         atomic_fetch_add(&pool.asleep, 1);
-        while (!offered(atomic_load(&pool.ticket), thread)) pthread_cond_wait(&pool.wake, &pool.sleep);
+        for (const unsigned calls = pool.calls; calls == pool.calls && !offered(atomic_load(&pool.ticket), thread);)
+            pthread_cond_wait(&pool.wake, &pool.sleep);
         atomic_fetch_sub(&pool.asleep, 1);
         pthread_mutex_unlock(&pool.sleep);
     }
@@ -114,15 +116,27 @@ static int gather(int want)
     return pool.workers + 1 < want ? pool.workers + 1 : want;
 }
 
+static void wake_up(void)
+{
+    pthread_mutex_lock(&pool.sleep);
+    pool.calls++;
+    pthread_cond_broadcast(&pool.wake);
+    pthread_mutex_unlock(&pool.sleep);
+}
+
 void fbp_team_open(struct fbp_team *team, int want, double operations)
 {
     *team = (struct fbp_team){.threads = 1};
     if (want > 1) {
         pthread_once(&once, watch_forks);
         team->shared = pthread_mutex_trylock(&pool.busy) == 0;
-        if (team->shared) {
-            team->threads = gather(want);
-            team->wake = operations > WAKE_OPERATIONS || ++pool.small_calls % WAKE_EVERY == 0;
+    }
+    if (team->shared) {
+        team->threads = gather(want);
+        team->wake = operations > WAKE_OPERATIONS;
+        if (!team->wake && atomic_load(&pool.asleep) >= pool.workers) {     /* a short call, and nobody to help with it */
+            team->threads = 1;
+            if (++pool.small_calls % WAKE_EVERY == 0) wake_up();
         }
     }
     team->mode = fbp_float_enter();
@@ -143,11 +157,7 @@ void fbp_team_run(struct fbp_team *team, fbp_task *task, void *context, int part
     pool.task = task, pool.context = context, pool.parts = parts;
     atomic_store_explicit(&pool.done, 0, memory_order_relaxed);
     atomic_store(&pool.ticket, TICKET(++pool.phase, team->threads - 1, parts - 1));
-    if (team->wake && atomic_load(&pool.asleep) > 0) {
-        pthread_mutex_lock(&pool.sleep);
-        pthread_cond_broadcast(&pool.wake);
-        pthread_mutex_unlock(&pool.sleep);
-    }
+    if (team->wake && atomic_load(&pool.asleep) > 0) wake_up();
     int mine = 1;
     task(context, 0, 0);
     while (take_part(0)) mine++;

@@ -10,7 +10,7 @@
 static struct tile tile_of(const struct fbp_gemm *g)
 {
     return (struct tile){.a0 = g->a0, .ldb = g->ldb, .panel = g->panel, .k = g->k, .ldstart = g->ldstart, .ldc = g->ldc,
-                         .ldo = g->ldo, .alpha = (real)g->alpha, .epilogue = g->epilogue};
+                         .ldo = g->ldo, .alpha = (real)g->alpha, .epilogue = g->epilogue, .more = g->more};
 }
 
 /* Rows i .. of columns j .. of the product. */

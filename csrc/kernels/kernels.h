@@ -47,6 +47,7 @@ struct fbp_gemm {
     ptrdiff_t ldo;
     fbp_tile_fn *after;         /* NULL, or applied to every tile after it is stored */
     void *sums;                 /* gemm_cols: NULL, or where the n sums of B's columns go: the row of S for a column of ones in A */
+    int more;                   /* sums go on from what is there */
 };
 
 /* The numbers of one step of an optimizer. It takes g = min(limit, max(-limit, scale dW)) + l2 W for the gradient, and

@@ -90,6 +90,7 @@ INLINE void narrow_cols(const int q, const int parts, const struct tile *t, size
     const size_t per = (size_t)(VL / q);
     const vtail tail = vtail_of(m - (size_t)(parts - 1) * VL);
     vec acc[2][8], sums = vzero();
+    const real *const sums_at[4] = {t->sums, t->sums, t->sums, t->sums};
     vindex row[8];
     const real *b = t->b;
     UNROLL for (int g = 0; g < q; g++) row[g] = vindex_row(q, g * (int)per);
@@ -98,6 +99,7 @@ INLINE void narrow_cols(const int q, const int parts, const struct tile *t, size
             const size_t i = (size_t)v * VL + (size_t)g * per;
             acc[v][g] = i < m ? narrow_start(q, t, i, m - i) : vzero();
         }
+    if (t->sums && t->more) sums = rows_load(q, sums_at, t->last);
     for (size_t p = 0; p < t->k; p++, b += t->ldb) {
         const real *x = t->a[p] + t->a0;
         const vec w = vrow_dup(q, b);

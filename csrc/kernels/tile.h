@@ -29,6 +29,7 @@ struct tile {
     const real *o;
     ptrdiff_t ldo;
     real *sums;                 /* gemm_cols: NULL, or where the row of C for a column of ones in A goes */
+    int more;                   /* sums go on from what is there */
     real alpha;
     int epilogue;
     size_t last;                /* columns in the last register, 1..VL */
@@ -144,7 +145,11 @@ INLINE void tile_cols(const int mr, const int nv, const int ones, const struct t
     const ptrdiff_t ldb = t->ldb, a0 = t->a0;
     const size_t k = t->k;
     tile_start(rows, nv, t, acc);
-    if (ones) UNROLL for (int j = 0; j < nv; j++) acc[rows][j] = vzero();
+    if (ones)
+        UNROLL for (int j = 0; j < nv; j++) {
+            acc[rows][j] = vzero();
+            if (t->more) acc[rows][j] = load_part(t->sums, j, nv, 0, vtail_of(t->last));
+        }
     if (t->epilogue >= FBP_ADD && k >= PREFETCH_FROM)               /* C is read at the end, and may lie in memory */
         UNROLL for (int i = 0; i < rows; i++)
             UNROLL for (int j = 0; j < nv; j++) __builtin_prefetch(t->c + i * t->ldc + j * VL, 1);

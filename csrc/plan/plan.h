@@ -160,6 +160,7 @@ int fbp_workspace_create(const struct fbp_plan *plan, size_t rows, int training,
 void fbp_workspace_destroy(struct workspace *ws);
 int fbp_training_workspace(struct fbp_plan *plan, size_t rows);
 int fbp_threads_for(double operations);
+int fbp_training_threads(const struct fbp_plan *plan, int64_t rows);
 int fbp_row_parts(const struct fbp_plan *plan, int64_t rows, int threads);
 
 /* arrays.c */

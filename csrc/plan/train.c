@@ -92,8 +92,7 @@ int fbp_train(fbp_plan *plan, const struct fbp_array *x, const struct fbp_array 
         }
         plan->behind = 1;
         struct fbp_team team;
-        fbp_team_open(&team, fbp_threads_for(plan->operations * (double)rows),
-                      plan->operations * (double)(run->end - run->next));
+        fbp_team_open(&team, fbp_training_threads(plan, rows), plan->operations * (double)(run->end - run->next));
         status = training(&p, run, &team);
         fbp_team_close(&team);
         publish_to_views(plan);

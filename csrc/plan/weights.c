@@ -6,6 +6,7 @@
 
 #define UNIT_ROWS 96                /* rows of W in a unit one panel wide: a multiple of every tile height and register length */
 #define MAX_PANEL_BYTES 128         /* nr reals */
+#define BLOCK_ROWS 512              /* batch rows whose columns of X for a unit fit L2 with room to spare */
 #define NARROW_ROWS 48              /* rows in a unit as wide as its gate: without gaps, its update is one loop */
 #define UNIT_BYTES (NARROW_ROWS * FBP_UNPACKED_BYTES)
 
@@ -86,25 +87,30 @@ void fbp_weights_refresh(struct fbp_plan *plan)
 }
 
 /* dW of a unit's rows and its bias row over the batch: S, cut every FBP_REDUCTION_ROWS rows and the parts added in order, to what
- * is there where the epilogue is FBP_ADD. alpha is that of FBP_AXPY. */
+ * is there where the epilogue is FBP_ADD. alpha is that of FBP_AXPY. Between two cuts a chain stops every BLOCK_ROWS rows, whose
+ * columns of X stay in cache for the whole unit, and goes on from where it was. */
 static void unit_product(const struct fbp_plan *plan, const struct workspace *ws, size_t rows, const struct unit *u, char *c,
                          ptrdiff_t ldc, int epilogue, double alpha, char *bias)
 {
     const struct fbp_kernels *k = plan->kernels;
     const struct gate *gate = &plan->gate[u->gate];
-    _Alignas(64) char part[FBP_UNPACKED_BYTES];
-    for (size_t r = 0; r < rows || r == 0; r += FBP_REDUCTION_ROWS) {
-        const size_t count = fbp_min(rows - r, FBP_REDUCTION_ROWS);
-        const int add = r > 0 || epilogue == FBP_ADD;
+    const ptrdiff_t ld = (ptrdiff_t)(u->j1 - u->j0);
+    _Alignas(64) char partial[UNIT_BYTES], part[FBP_UNPACKED_BYTES];
+    for (size_t r = 0, next; r < rows || r == 0; r = next) {
+        const size_t cut = r / FBP_REDUCTION_ROWS * FBP_REDUCTION_ROWS;
+        const int first = r == cut, add = cut > 0 || epilogue == FBP_ADD;
+        next = fbp_min(r + BLOCK_ROWS, fbp_min(rows, cut + FBP_REDUCTION_ROWS));
+        const int last = next == rows || next == cut + FBP_REDUCTION_ROWS;
         const char *dz = at(plan, ws->gate[u->gate].grad, r * gate->ld + u->j0);
         k->gemm_cols(&(struct fbp_gemm){
-            .m = u->i1 - u->i0, .n = u->j1 - u->j0, .k = count,
+            .m = u->i1 - u->i0, .n = u->j1 - u->j0, .k = next - r,
             .a = ws->gate[gate->in[0]].out_row + r, .a0 = (ptrdiff_t)u->i0,
             .b = dz, .ldb = (ptrdiff_t)gate->ld, .panel = (ptrdiff_t)k->nr,
-            .c = c, .ldc = ldc,
-            .epilogue = r == 0 ? epilogue : FBP_ADD, .alpha = alpha,
-            .sums = !u->bias ? NULL : add ? part : bias});
-        if (u->bias && add) k->add_rows(bias, 0, part, 0, 1, u->j1 - u->j0);
+            .start = first ? NULL : partial, .ldstart = ld,
+            .c = last ? c : partial, .ldc = last ? ldc : ld,
+            .epilogue = !last ? FBP_STORE : cut == 0 ? epilogue : FBP_ADD, .alpha = alpha,
+            .sums = !u->bias ? NULL : add ? part : bias, .more = !first});
+        if (u->bias && add && last) k->add_rows(bias, 0, part, 0, 1, u->j1 - u->j0);
     }
 }
 

@@ -4,6 +4,8 @@
 #include "plan.h"
 
 #define MOST_PARTS 16384
+#define ROWS_PER_THREAD 8
+#define SHARED_BYTES (16 << 20)
 #define OPERATIONS_PER_THREAD 3e5       /* work that pays for handing it to another thread: about a microsecond */
 
 /* All pieces, in one order; measures while the arena is not open. */
@@ -83,6 +85,15 @@ int fbp_threads_for(double operations)
     const double most = operations / OPERATIONS_PER_THREAD;
     const int threads = fbp_get_threads();
     return most < 2 ? 1 : most < threads ? (int)most : threads;
+}
+
+/* The same for a training step. Every thread reads all weights, and half of them have just been changed in the other's cache: with
+ * a few rows that costs more than is gained, until the weights are so many that they come from memory anyway. */
+int fbp_training_threads(const struct fbp_plan *plan, int64_t rows)
+{
+    const int threads = fbp_threads_for(plan->operations * (double)rows);
+    if (plan->parameters * plan->kernels->size > SHARED_BYTES) return threads;
+    return rows < ROWS_PER_THREAD * threads ? 1 : threads;
 }
 
 /* Parts of a batch for phase A: row blocks that fit the cache, as many for each thread. */
