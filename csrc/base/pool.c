@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "../fbp.h"
+#include "clock.h"
 #include "cpu.h"
 
 #define WORKER_SPINS 2000       /* pauses before a worker sleeps: 20 to 80 us */
@@ -139,6 +140,7 @@ void fbp_team_open(struct fbp_team *team, int want, double operations)
             if (++pool.small_calls % WAKE_EVERY == 0) wake_up();
         }
     }
+    team->most = team->threads;
     team->mode = fbp_float_enter();
 }
 
@@ -165,6 +167,30 @@ void fbp_team_run(struct fbp_team *team, fbp_task *task, void *context, int part
         if (spin < WAIT_SPINS) fbp_cpu_relax();
         else sched_yield();
     }
+}
+
+#define TRIAL_OPERATIONS 5e7    /* longer work is worth two threads wherever they are */
+#define TRIAL_CALLS 3           /* times each way in a trial */
+#define TRIAL_EVERY 256         /* calls */
+
+void fbp_trial_begin(struct fbp_trial *trial, struct fbp_team *team, double operations)
+{
+    trial->company = -1;                                /* no part in this */
+    if (team->most == 1 || operations > TRIAL_OPERATIONS) return;
+    if (trial->operations != operations) *trial = (struct fbp_trial){.operations = operations};
+    const unsigned turn = trial->calls++ % TRIAL_EVERY;
+    trial->company = turn < 2 * TRIAL_CALLS ? turn >= TRIAL_CALLS : trial->seconds[1] < trial->seconds[0];
+    if (turn == 0) trial->seconds[0] = trial->seconds[1] = 1e9;
+    if (!trial->company) team->threads = 1;
+    if (turn < 2 * TRIAL_CALLS) trial->began = fbp_seconds();
+}
+
+void fbp_trial_end(struct fbp_trial *trial, struct fbp_team *team)
+{
+    team->threads = team->most;
+    if (trial->company < 0 || (trial->calls - 1) % TRIAL_EVERY >= 2 * TRIAL_CALLS) return;
+    const double seconds = fbp_seconds() - trial->began;
+    if (seconds < trial->seconds[trial->company]) trial->seconds[trial->company] = seconds;
 }
 
 void fbp_lock_create(struct fbp_lock *lock, atomic_int *forked)

@@ -17,6 +17,7 @@
 /* The threads of one call: the caller, number 0, and workers 1 .. threads - 1. */
 struct fbp_team {
     int threads;
+    int most;                       /* threads there are */
     int shared;                     /* the pool is ours until the team is closed */
     int wake;                       /* the work is worth the microseconds of waking workers */
     fbp_float_mode mode;
@@ -29,6 +30,19 @@ void fbp_team_close(struct fbp_team *team);
 /* task(context, part, thread) for every part of 0 .. parts, by whoever comes first; returns when all are done. */
 typedef void fbp_task(void *context, int part, int thread);
 void fbp_team_run(struct fbp_team *team, fbp_task *task, void *context, int parts);
+
+/* Whether short work of one kind is done sooner alone: both ways are timed now and then, and the faster one is taken in between.
+ * What a second thread gains on a few microseconds depends on how far apart its core is, which no table knows. */
+struct fbp_trial {
+    double operations;              /* the kind of work */
+    double seconds[2];              /* least time of the last trial: alone, in company */
+    double began;
+    unsigned calls;
+    int company;                    /* this time */
+};
+/* Around the work: makes the team one thread where that is better, and gives back its threads. */
+void fbp_trial_begin(struct fbp_trial *trial, struct fbp_team *team, double operations);
+void fbp_trial_end(struct fbp_trial *trial, struct fbp_team *team);
 
 /* Part number `part` of `parts` of 0 .. n: as equal as can be. */
 static inline void fbp_share(int64_t n, int part, int parts, int64_t *from, int64_t *to)

@@ -90,6 +90,7 @@ struct fbp_plan {
     int64_t gathered;               /* gradients whose sum is in grads, waiting for an update */
     double *squares;                /* for the norm: sum of the squares of each FBP_NORM_BLOCK elements of grads */
     struct step step;
+    struct fbp_trial training_trial, prediction_trial;     /* the second only by the call that has the pool */
     double operations;              /* per batch row of a training step */
     double forward_operations;
     size_t row_block;               /* rows that go through the whole network together */

@@ -93,8 +93,10 @@ int fbp_predict(fbp_plan *plan, const struct fbp_array *x, void *out, int64_t *n
     fbp_team_open(&team, threads, row_cost * (double)q.rows);
     int status = take(plan, &q.ws, team.threads);
     if (status == FBP_OK) {
+        if (team.shared) fbp_trial_begin(&plan->prediction_trial, &team, row_cost * (double)q.rows);
         q.parts = fbp_row_parts(plan, q.rows, team.threads);
         fbp_team_run(&team, prediction_part, &q, q.parts);
+        if (team.shared) fbp_trial_end(&plan->prediction_trial, &team);
         if (!atomic_load(&q.stop)) *next += q.rows;
         status = *next < x[0].rows ? FBP_PAUSED : FBP_OK;
     }

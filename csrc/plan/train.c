@@ -43,6 +43,7 @@ static int training(struct pass *p, struct fbp_run *run, struct fbp_team *team)
     for (; run->next < run->end; run->next += p->rows) {
         p->first = run->next;
         p->rows = run->batch < run->end - run->next ? run->batch : run->end - run->next;
+        fbp_trial_begin(&plan->training_trial, team, plan->operations * (double)p->rows);
         p->parts = fbp_row_parts(plan, p->rows, team->threads);
         fbp_update_begin(plan, 0);
         fbp_team_run(team, phase_a, p, p->parts);
@@ -50,6 +51,7 @@ static int training(struct pass *p, struct fbp_run *run, struct fbp_team *team)
         if (p->stop && atomic_load(p->stop)) return FBP_PAUSED;
         fbp_update_phase(plan, p->ws, (size_t)p->rows, team);
         fbp_update_end(plan);
+        fbp_trial_end(&plan->training_trial, team);
         run->loss = mean_loss(p->ws->loss, p->rows);
         run->loss_sum += run->loss * (double)p->rows;
         run->steps++;

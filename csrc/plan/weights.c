@@ -96,7 +96,8 @@ static void unit_product(const struct fbp_plan *plan, const struct workspace *ws
     const struct gate *gate = &plan->gate[u->gate];
     const ptrdiff_t ld = (ptrdiff_t)(u->j1 - u->j0);
     _Alignas(64) char partial[UNIT_BYTES], part[FBP_UNPACKED_BYTES];
-    for (size_t r = 0, next; r < rows || r == 0; r = next) {
+    size_t r = 0, next;
+    do {                                                            /* also with no rows: dW = 0 */
         const size_t cut = r / FBP_REDUCTION_ROWS * FBP_REDUCTION_ROWS;
         const int first = r == cut, add = cut > 0 || epilogue == FBP_ADD;
         next = fbp_min(r + BLOCK_ROWS, fbp_min(rows, cut + FBP_REDUCTION_ROWS));
@@ -111,7 +112,7 @@ static void unit_product(const struct fbp_plan *plan, const struct workspace *ws
             .epilogue = !last ? FBP_STORE : cut == 0 ? epilogue : FBP_ADD, .alpha = alpha,
             .sums = !u->bias ? NULL : add ? part : bias, .more = !first});
         if (u->bias && add && last) k->add_rows(bias, 0, part, 0, 1, u->j1 - u->j0);
-    }
+    } while ((r = next) < rows);
 }
 
 static void run_unit(struct fbp_plan *plan, const struct workspace *ws, size_t rows, enum phase_b what,
