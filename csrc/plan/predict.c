@@ -91,7 +91,7 @@ int fbp_predict(fbp_plan *plan, const struct fbp_array *x, void *out, int64_t *n
     }
     struct fbp_team team;
     fbp_team_open(&team, threads, row_cost * (double)q.rows);
-    int status = take(plan, &q.ws, team.threads);
+    int status = take(plan, &q.ws, threads);           /* also where a worker is asleep: it may not be next time */
     if (status == FBP_OK) {
         if (team.shared) fbp_trial_begin(&plan->prediction_trial, &team, row_cost * (double)q.rows);
         q.parts = fbp_row_parts(plan, q.rows, team.threads);
