@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import sys
 import tracemalloc
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -177,12 +179,18 @@ def test_a_workspace_grows_to_the_largest_batch_and_stays() -> None:
     np.testing.assert_array_equal(net.params, twin.params)
 
 
-def test_bytes_of_a_plan_are_accounted_for() -> None:
-    """Parameters, gradients, momentum; packed weights on top: at most twice as many again."""
-    net = network()
-    reals = sum((i + 1) * u for i, u in ((32, 160), (160, 64), (64, 10)))
+@pytest.mark.parametrize("optimizer, slots", [(fb.SGD(0.1), 0), (fb.SGD(0.1, momentum=0.9), 1), (fb.Adam(1e-3), 2)])
+def test_training_takes_what_it_needs_and_a_quarter_at_most(optimizer: Any, slots: int) -> None:
+    """Parameters, gradients, optimizer state, packed weights, and O and dE/dO of one batch."""
+    widths, rows = (784, 512, 512, 10), 128
+    layers: list[Any] = [fb.Input(widths[0]), *(fb.Dense(u, "relu") for u in widths[1:-1]), fb.Dense(widths[-1])]
+    net = fb.Sequential(layers, "cross_entropy", optimizer, seed=0)
+    net.train_step(np.zeros((rows, widths[0]), np.float32), np.zeros(rows, int))
+    reals = sum((i + 1) * u for i, u in itertools.pairwise(widths))
+    packed = sum(i * u for i, u in itertools.pairwise(widths) if u > 128)
     assert net.params.size == net.plan.parameters == reals
-    assert 3 * 4 * reals <= net.plan.nbytes <= 6 * 4 * reals + SLACK
+    needed = 4 * ((2 + slots) * reals + packed + 2 * rows * sum(widths))
+    assert needed <= net.plan.nbytes <= needed * 5 / 4
 
 
 # Lives ----------------------------------------------------------------------------------------------------------------

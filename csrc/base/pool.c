@@ -32,6 +32,10 @@ static struct {
     pthread_cond_t wake;
     unsigned calls;                     /* to wake up; guarded by sleep */
     int workers;
+    struct {
+        pthread_t id;
+        int core;                       /* where it fell asleep; guarded by sleep */
+    } worker[FBP_MAX_THREADS + 1];      /* from 1 on */
     unsigned small_calls;
     uint64_t phase;
 } pool = {.busy = PTHREAD_MUTEX_INITIALIZER, .sleep = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
@@ -61,6 +65,22 @@ static void after_fork(void)
 
 static void watch_forks(void) { pthread_atfork(NULL, NULL, after_fork); }
 
+#ifdef __linux__
+static int core_here(void) { return sched_getcpu(); }
+
+/* Moves a worker off the core it shares with the caller, if the caller may use others. */
+static void move_aside(pthread_t worker, int core)
+{
+    cpu_set_t others;
+    if (sched_getaffinity(0, sizeof others, &others) != 0 || CPU_COUNT(&others) < 2) return;
+    CPU_CLR(core, &others);
+    (void)pthread_setaffinity_np(worker, sizeof others, &others);
+}
+#else
+static int core_here(void) { return -1; }
+static void move_aside(pthread_t worker, int core) { (void)worker, (void)core; }
+#endif
+
 static int offered(uint64_t ticket, int thread) { return LEFT(ticket) > 0 && thread <= HELPERS(ticket); }
 
 /* One part for this thread, if there is any. */
@@ -88,6 +108,7 @@ static void *work(void *arg)
             fbp_cpu_relax();
         }
         pthread_mutex_lock(&pool.sleep);
+        pool.worker[thread].core = core_here();
         atomic_fetch_add(&pool.asleep, 1);
         for (const unsigned calls = pool.calls; calls == pool.calls && !offered(atomic_load(&pool.ticket), thread);)
             pthread_cond_wait(&pool.wake, &pool.sleep);
@@ -109,6 +130,7 @@ static int gather(int want)
         sigfillset(&all);                               /* signals are for the program's own threads */
         pthread_sigmask(SIG_SETMASK, &all, &before);
         const int failed = pthread_create(&thread, &attr, work, (void *)(intptr_t)(pool.workers + 1));
+        if (!failed) pool.worker[pool.workers + 1].id = thread;
         pthread_sigmask(SIG_SETMASK, &before, NULL);
         pthread_attr_destroy(&attr);
         if (failed) break;
@@ -117,9 +139,14 @@ static int gather(int want)
     return pool.workers + 1 < want ? pool.workers + 1 : want;
 }
 
+/* A worker wakes up on the core where it fell asleep. If that is the caller's, it would wait for the caller, find nothing left to do
+ * and fall asleep there again; the system's balancing comes too late for that. */
 static void wake_up(void)
 {
+    const int core = core_here();
     pthread_mutex_lock(&pool.sleep);
+    for (int i = 1; i <= pool.workers; i++)
+        if (core >= 0 && pool.worker[i].core == core) move_aside(pool.worker[i].id, core), pool.worker[i].core = -1;
     pool.calls++;
     pthread_cond_broadcast(&pool.wake);
     pthread_mutex_unlock(&pool.sleep);
