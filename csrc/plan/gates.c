@@ -145,8 +145,8 @@ static const struct {
 static int stopped(struct pass *p)
 {
     if (p->stop == NULL) return 0;
-    if (p->interrupted && fbp_seconds() - p->polled > POLL_SECONDS) {
-        p->polled = fbp_seconds();
+    if (p->interrupted && fbp_seconds() - *p->polled > POLL_SECONDS) {
+        *p->polled = fbp_seconds();
         if (p->interrupted()) atomic_store(p->stop, 1);
     }
     return atomic_load(p->stop);

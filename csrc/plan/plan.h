@@ -119,7 +119,7 @@ struct pass {
     atomic_int *bad;                /* set to a status when a label is out of range or a target is not finite */
     atomic_int *stop;               /* set when the caller wants the step given up; NULL in short steps */
     fbp_poll *interrupted;          /* on the calling thread of long steps, else NULL */
-    double polled;                  /* time of the last look */
+    double *polled;                 /* ... and the time of the last look, its own */
 };
 #define FBP_LONG_OPERATIONS 1e9     /* a step of so much work is worth giving up half-way */
 

@@ -46,6 +46,7 @@ struct prediction {
     int64_t first, rows;
     int parts;
     fbp_poll *interrupted;
+    double polled;                  /* the first thread's */
     atomic_int stop;
 };
 
@@ -65,6 +66,7 @@ static void prediction_part(void *context, int part, int thread)
         if (plan->forward_operations * (double)q->rows > FBP_LONG_OPERATIONS) {
             p.stop = &q->stop;
             p.interrupted = thread == 0 ? q->interrupted : NULL;
+            p.polled = &q->polled;
         }
         const size_t m = fbp_min((size_t)(to - r), plan->row_block);
         ws->gate[last].out = q->out + (size_t)(q->first + r) * width * plan->kernels->size;

@@ -18,7 +18,6 @@ static void phase_a(void *context, int part, int thread)
     fbp_pass_forward(&p, (size_t)r0, (size_t)r1);
     fbp_pass_loss(&p, (size_t)r0, (size_t)r1);
     fbp_pass_backward(&p, (size_t)r0, (size_t)r1);
-    if (thread == 0) ((struct pass *)context)->polled = p.polled;
 }
 
 /* Sum of the losses of the rows, in order, cut every FBP_REDUCTION_ROWS rows, over the number of rows. */
@@ -87,10 +86,12 @@ int fbp_train(fbp_plan *plan, const struct fbp_array *x, const struct fbp_array 
         fbp_weights_refresh(plan);
         struct pass p = {.plan = plan, .ws = plan->training, .x = x, .y = y, .labels = labels, .order = run->order};
         atomic_int stop = 0;
+        double polled = 0;
         if (plan->operations * (double)rows > FBP_LONG_OPERATIONS) {
             p.stop = &stop;
             p.interrupted = run->interrupted;
-            p.polled = fbp_seconds();
+            p.polled = &polled;
+            polled = fbp_seconds();
         }
         plan->behind = 1;
         struct fbp_team team;
