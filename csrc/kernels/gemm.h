@@ -92,14 +92,19 @@ INLINE void columns(const struct fbp_gemm *g, struct tile *t, size_t j, size_t c
     panel_columns(g, t, j, cols, rows_form, next);
 }
 
+/* Columns j .. of the product, panel by panel. */
+INLINE void panels_from(const struct fbp_gemm *g, struct tile *t, size_t j, const int rows_form)
+{
+    for (; j < g->n; j += NR) {
+        t->b = (const real *)g->b + (ptrdiff_t)(j / NR) * g->panel;
+        columns(g, t, j, g->n - j < NR ? g->n - j : NR, rows_form, NULL);
+    }
+}
+
 static void gemm_cols(const struct fbp_gemm *g)
 {
     struct tile t = tile_of(g);
-    if (g->m == 0) return;
-    for (size_t j = 0; j < g->n; j += NR) {
-        t.b = (const real *)g->b + (ptrdiff_t)(j / NR) * g->panel;
-        columns(g, &t, j, g->n - j < NR ? g->n - j : NR, 0, NULL);
-    }
+    if (g->m > 0) panels_from(g, &t, 0, 0);
 }
 
 /* ---- C = A B and C = A B^T by blocks of KC x NR of B, which stay in L1 under all rows of A; KC columns of A and GROUP_BYTES of C
@@ -138,11 +143,14 @@ INLINE void blocks(const struct fbp_gemm *g, const size_t most, const int transp
             for (size_t j = j0; j < j1; j += NR) {
                 const size_t cols = j1 - j < NR ? j1 - j : NR;
                 struct ahead next = {0};
-                if (transposed && j + NR < j1) next = block_at(g, j + NR, k0, kc);
-                else if (transposed && k0 + kc < g->k) next = block_at(g, j0, k0 + kc, kc);
-                else if (transposed && j1 < g->n) next = block_at(g, j1, 0, kc);
-                if (transposed) transpose_panel((const real *)g->b, g->ldb, g->panel, j, cols, k0, part.k, block);
-                t.b = transposed ? block : (const real *)g->b + (ptrdiff_t)(j / NR) * g->panel + (ptrdiff_t)k0 * g->ldb;
+                t.b = (const real *)g->b + (ptrdiff_t)(j / NR) * g->panel + (ptrdiff_t)k0 * g->ldb;
+                if (transposed) {
+                    if (j + NR < j1) next = block_at(g, j + NR, k0, kc);
+                    else if (k0 + kc < g->k) next = block_at(g, j0, k0 + kc, kc);
+                    else if (j1 < g->n) next = block_at(g, j1, 0, kc);
+                    transpose_panel((const real *)g->b, g->ldb, g->panel, j, cols, k0, part.k, block);
+                    t.b = block;
+                }
                 columns(&part, &t, j, cols, 1, &next);
             }
         }
@@ -173,10 +181,7 @@ static void gemm_rows(const struct fbp_gemm *g)
         return;
     }
     struct tile t = tile_of(g);
-    for (size_t j = wide_panels(g, &t); j < g->n; j += NR) {
-        t.b = (const real *)g->b + (ptrdiff_t)(j / NR) * g->panel;
-        columns(g, &t, j, g->n - j < NR ? g->n - j : NR, 1, NULL);
-    }
+    panels_from(g, &t, wide_panels(g, &t), 1);
 }
 
 static void gemm_rows_transposed(const struct fbp_gemm *g)
