@@ -3,7 +3,6 @@
 
 #include <sched.h>
 #include <signal.h>
-#include <stdlib.h>
 
 #include "../fbp.h"
 #include "clock.h"

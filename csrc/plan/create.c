@@ -5,7 +5,7 @@
 #include "plan.h"
 
 #define BLOCK_BYTES (512 << 10)     /* activations of a row block: about half of an L2 cache */
-#define BLOCK_ROWS_MIN 516     /* enough rows to pay for streaming the weights */
+#define BLOCK_ROWS_MIN 516          /* enough rows to pay for streaming the weights */
 #define BLOCK_ROWS_MAX 1024
 
 static int names_exist(const struct fbp_graph *graph)

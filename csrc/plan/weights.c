@@ -1,16 +1,13 @@
 /* weights.c: phase B. Every thread takes blocks of dW of any gate: the product over the whole batch, then, while the block is
- * in L1, the update and the refresh of its packed copies. No thread ever adds another's partial sums. */
+ * in L1, the update. No thread ever adds another's partial sums. */
 #include <stdlib.h>
 
 #include "plan.h"
 
 #define UNIT_ROWS 96                /* rows of W in a unit one panel wide: a multiple of every tile height and register length */
-#define MAX_PANEL_BYTES 128         /* nr reals */
 #define BLOCK_ROWS 512              /* batch rows whose columns of X for a unit fit L2 with room to spare */
 #define NARROW_ROWS 48              /* rows in a unit as wide as its gate: without gaps, its update is one loop */
 #define UNIT_BYTES (NARROW_ROWS * FBP_UNPACKED_BYTES)
-
-static void *at(const struct fbp_plan *plan, void *base, size_t reals) { return fbp_at(plan, base, reals); }
 
 /* Rows and columns of a gate's units; fewer rows where there are not many, for the threads to share. */
 static void unit_size(const struct fbp_plan *plan, const struct gate *gate, size_t *rows, size_t *cols)
@@ -51,12 +48,13 @@ int fbp_weights_units(struct fbp_plan *plan)
     return FBP_OK;
 }
 
-/* Rows i, columns j of one panel on of a gate's weights where they are kept: in wp, or in params row by row. */
+/* Row i, column j of a gate's weights, and the stride of its rows within the panel. */
 static void *weights_at(const struct fbp_plan *plan, const struct gate *gate, size_t i, size_t j, ptrdiff_t *ld)
 {
     const size_t nr = plan->kernels->nr;
-    *ld = (ptrdiff_t)(gate->wp ? nr : gate->width);
-    return gate->wp ? at(plan, gate->wp, (j / nr * gate->inputs + i) * nr) : at(plan, plan->params, gate->w + i * gate->width + j);
+    const struct fbp_weights w = fbp_weights_of(plan, gate);
+    *ld = w.ldb;
+    return fbp_at(plan, w.b, j / nr * (size_t)w.panel + i * (size_t)w.ldb + j % nr);
 }
 
 /* Copies between params and wp of all gates that have one. */
@@ -66,7 +64,7 @@ static void exchange(const struct fbp_plan *plan, int into_params)
     for (int g = 0; g < plan->gates; g++) {
         const struct gate *gate = &plan->gate[g];
         if (gate->wp == NULL) continue;
-        (into_params ? k->unpack : k->pack)(at(plan, plan->params, gate->w), (ptrdiff_t)gate->width, gate->inputs, gate->width,
+        (into_params ? k->unpack : k->pack)(fbp_at(plan, plan->params, gate->w), (ptrdiff_t)gate->width, gate->inputs, gate->width,
                                             gate->wp);
     }
 }
@@ -102,7 +100,7 @@ static void unit_product(const struct fbp_plan *plan, const struct workspace *ws
         const int first = r == cut, add = cut > 0 || epilogue == FBP_ADD;
         next = fbp_min(r + BLOCK_ROWS, fbp_min(rows, cut + FBP_REDUCTION_ROWS));
         const int last = next == rows || next == cut + FBP_REDUCTION_ROWS;
-        const char *dz = at(plan, ws->gate[u->gate].grad, r * gate->ld + u->j0);
+        const char *dz = fbp_at(plan, ws->gate[u->gate].grad, r * gate->ld + u->j0);
         k->gemm_cols(&(struct fbp_gemm){
             .m = u->i1 - u->i0, .n = u->j1 - u->j0, .k = next - r,
             .a = ws->gate[gate->in[0]].out_row + r, .a0 = (ptrdiff_t)u->i0,
@@ -123,13 +121,13 @@ static void run_unit(struct fbp_plan *plan, const struct workspace *ws, size_t r
     const size_t block = gate->w + u->i0 * gate->width + u->j0, bias = gate->w + gate->inputs * gate->width + u->j0;
     const ptrdiff_t ld_flat = (ptrdiff_t)gate->width;
     _Alignas(64) char gradient[UNIT_BYTES], bias_gradient[FBP_UNPACKED_BYTES];
-    const void *g = at(plan, plan->grads, block), *g_bias = at(plan, plan->grads, bias);
+    const void *g = fbp_at(plan, plan->grads, block), *g_bias = fbp_at(plan, plan->grads, bias);
     ptrdiff_t ld, ldg = ld_flat;
     void *w = weights_at(plan, gate, u->i0, u->j0, &ld);
     int updated = 0;
     if (what == FBP_GRADIENTS || what == FBP_GRADIENTS_ADDED) {
-        unit_product(plan, ws, rows, u, at(plan, plan->grads, block), ld_flat, what == FBP_GRADIENTS ? FBP_STORE : FBP_ADD, 0,
-                     at(plan, plan->grads, bias));
+        unit_product(plan, ws, rows, u, fbp_at(plan, plan->grads, block), ld_flat, what == FBP_GRADIENTS ? FBP_STORE : FBP_ADD, 0,
+                     fbp_at(plan, plan->grads, bias));
         return;
     }
     if (what == FBP_GRADIENTS_AND_UPDATE) {
@@ -139,7 +137,7 @@ static void run_unit(struct fbp_plan *plan, const struct workspace *ws, size_t r
         else unit_product(plan, ws, rows, u, gradient, ldg, FBP_STORE, 0, bias_gradient);
     }
     if (!updated) fbp_update_block(plan, rule, gate, u->i0, weights, u->j0, cols, w, ld, g, ldg);
-    if (u->bias) fbp_update_block(plan, rule + 1, gate, gate->inputs, 1, u->j0, cols, at(plan, plan->params, bias), 0, g_bias, 0);
+    if (u->bias) fbp_update_block(plan, rule + 1, gate, gate->inputs, 1, u->j0, cols, fbp_at(plan, plan->params, bias), 0, g_bias, 0);
 }
 
 struct phase {
