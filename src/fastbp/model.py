@@ -90,7 +90,6 @@ class Sequential:
         self.dtype = float_dtype(dtype)
         self.seed = fresh_seed() if seed is None else checked_seed(seed)
         self._optimizer = _checked_optimizer(optimizer)
-        self._ready = loss is not None and optimizer is not None
         self._softmax = Activation("softmax")
         self._epoch = 0  # epochs trained so far: each has a random order of its own
         if self.loss == "cross_entropy" and nodes[-1].activation == "softmax":
@@ -176,7 +175,7 @@ class Sequential:
 
     def train_step(self, x: npt.ArrayLike, y: npt.ArrayLike) -> float:
         """Do forward, backward and update on one batch, in one C call; return its loss before the update."""
-        if not self._ready:
+        if self.loss is None or self._optimizer is None:  # before the call that says so: this is the hot path
             self._trainable()
         return self._plan.train_step(x, y)
 

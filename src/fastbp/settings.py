@@ -57,21 +57,7 @@ CHECKS: dict[str, Callable[[str, Any], object]] = {
 class Settings:
     """The numbers of an optimizer, each with its row in `CHECKS`; here those that all optimizers have.
 
-    g is the gradient of a batch, or the mean of the gradients of `accumulate` batches.
-
-    Parameters
-    ----------
-    l2 : float
-        0 <= l2 < infinity: l2 * W is added to g, as the gradient of l2 / 2 * sum W^2 in the loss.
-    decay_biases : bool
-        Whether l2 and weight_decay also act on biases.
-    clip_norm : float, optional
-        Above 0: if the norm of g, over all parameters, is larger, g is multiplied by clip_norm / norm. A norm that is not a
-        number makes all of g that.
-    clip_value : float, optional
-        Above 0: each element of g is limited to -clip_value .. clip_value. At most one of the two.
-    accumulate : int
-        At least 1: training steps for each update. The last ones of an epoch count on in the next.
+    What they mean is said where users meet them, by `Optimizer` of the library and of the reference.
     """
 
     l2: float = 0.0
@@ -81,13 +67,15 @@ class Settings:
     accumulate: int = 1
 
     def __post_init__(self) -> None:
-        """Check every number."""
+        """Check every number, then what must not or must come together."""
         for field in fields(self):
             CHECKS[field.name](field.name, getattr(self, field.name))
         if self.clip_norm is not None and self.clip_value is not None:
             raise ValueError(
                 f"clip_norm and clip_value exclude each other, got clip_norm={self.clip_norm}, clip_value={self.clip_value}"
             )
+        if getattr(self, "nesterov", False) and not (momentum := getattr(self, "momentum", 0.0)):
+            raise ValueError(f"nesterov must come with momentum above 0, got momentum={momentum}")
 
     def __repr__(self) -> str:
         """Show the call that makes it: the first number, and those that are not the default ones."""

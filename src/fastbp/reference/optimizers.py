@@ -134,12 +134,6 @@ class SGD(Optimizer):
     nesterov: bool = False
     weight_decay: float = field(default=0.0, kw_only=True)
 
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        super().__post_init__()
-        if self.nesterov and not self.momentum:
-            raise ValueError(f"nesterov must come with momentum above 0, got momentum={self.momentum}")
-
     @property
     def slots(self) -> int:
         """Return 1 with momentum, else none."""
