@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import ModuleType
 
 import pytest
 from cases import LIBRARIES
+
+import fastbp as fb
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,3 +30,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(params=LIBRARIES)
 def library(request: pytest.FixtureRequest) -> ModuleType:
     return LIBRARIES[request.param]
+
+
+@pytest.fixture
+def keep_threads() -> Iterator[None]:
+    before = fb.get_num_threads()
+    yield
+    fb.set_num_threads(before)

@@ -60,18 +60,12 @@ def with_options(optimizer: Some, option: str) -> Some:
     return replace(optimizer, **settings)
 
 
+pytestmark = pytest.mark.usefixtures("keep_threads")
 dtypes = pytest.mark.parametrize("dtype", DTYPES)
 isas = pytest.mark.parametrize("isa", ISAS)
 options = pytest.mark.parametrize("option", OPTIONS)
 rows = pytest.mark.parametrize("row", OPTIMIZERS)
 specs = pytest.mark.parametrize("spec", [NARROW, PACKED], ids=name_of)
-
-
-@pytest.fixture(autouse=True)
-def keep_threads() -> Iterator[None]:
-    before = fb.get_num_threads()
-    yield
-    fb.set_num_threads(before)
 
 
 def made(spec: Spec, optimizer: Some, dtype: str) -> fb.Sequential:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -26,16 +25,10 @@ HOW = [("fit", 0.9), ("train_step", 0.0), ("fit", 0.0), ("train_step", 0.9)]  # 
 WIDE = (33, "200 relu", "130 tanh", "5")  # W has rows too long to be used unpacked: more than 128 float32
 SMALL = (7, "13 tanh", "5")
 
+pytestmark = pytest.mark.usefixtures("keep_threads")
 dtypes = pytest.mark.parametrize("dtype", DTYPES)
 isas = pytest.mark.parametrize("isa", ISAS)
 specs = pytest.mark.parametrize("spec", [SMALL, WIDE], ids=name_of)
-
-
-@pytest.fixture(autouse=True)
-def keep_threads() -> Iterator[None]:
-    before = fb.get_num_threads()
-    yield
-    fb.set_num_threads(before)
 
 
 def sha(array: Array) -> str:
