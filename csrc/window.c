@@ -29,7 +29,7 @@ int fbp_window_gemm(const char *isa, int dtype, int form, int packed, size_t m, 
     const size_t size = kernels->size, nr = kernels->nr;
     for (int measured = 0; measured < 2; measured++) {
         struct fbp_gemm g = {.m = m, .n = n, .k = k, .panel = (ptrdiff_t)nr, .ldstart = (ptrdiff_t)n,
-                             .c = c, .ldc = (ptrdiff_t)n, .epilogue = epilogue, .alpha = alpha, .o = o, .ldo = (ptrdiff_t)n};
+                             .c = c, .ldc = (ptrdiff_t)n, .epilogue = epilogue, .alpha = alpha, .o = (void *)o, .ldo = (ptrdiff_t)n};
         g.a = form == 2 ? rows_of(&arena, a, k, m, size) : rows_of(&arena, a, m, k, size);
         if (start) g.start = copy_of(&arena, start, m, n, size);
         void *operand = copy_of(&arena, b, n, k, size);
@@ -62,7 +62,7 @@ int fbp_window_activation(const char *isa, int dtype, int act, size_t m, size_t 
     if (kernels == NULL) return FBP_NO_ISA;
     const fbp_float_mode mode = fbp_float_enter();
     fbp_tile_fn *fn = o ? kernels->act[act].backward : kernels->act[act].forward;
-    for (size_t i = 0; fn && i < calls; i++) fn(z, (ptrdiff_t)n, o, (ptrdiff_t)n, m, n);
+    for (size_t i = 0; fn && i < calls; i++) fn(z, (ptrdiff_t)n, (void *)o, (ptrdiff_t)n, m, n, kernels->act[act].parameter);
     fbp_float_leave(mode);
     return FBP_OK;
 }
@@ -73,7 +73,7 @@ int fbp_window_function(const char *isa, int dtype, int logarithm, size_t m, siz
     if (kernels == NULL) return FBP_NO_ISA;
     const fbp_float_mode mode = fbp_float_enter();
     fbp_tile_fn *fn = logarithm ? kernels->log : kernels->exp;
-    for (size_t i = 0; i < calls; i++) fn(x, (ptrdiff_t)n, NULL, 0, m, n);
+    for (size_t i = 0; i < calls; i++) fn(x, (ptrdiff_t)n, NULL, 0, m, n, 0);
     fbp_float_leave(mode);
     return FBP_OK;
 }

@@ -91,7 +91,7 @@ static void run(fbp_tile_fn *fn, void *y, const void *x, size_t size)
 {
     memcpy(y, x, CHUNK * size);
     const fbp_float_mode mode = fbp_float_enter();
-    fn(y, CHUNK, NULL, 0, 1, CHUNK);
+    fn(y, CHUNK, NULL, 0, 1, CHUNK, 0);
     fbp_float_leave(mode);
 }
 

@@ -9,19 +9,19 @@
 /* The loop over a tile, in place: expr(c, o) on whole registers, two side by side to hide latency, then on the tail. */
 #define DEFINE_ELEMENTWISE(name, expr)                                                                   \
     INLINE vec name##_of(vec c, vec o) { (void)o; return expr; }                                         \
-    static void name(void *cp, ptrdiff_t ldc, const void *op, ptrdiff_t ldo, size_t m, size_t n)         \
+    static void name(void *cp, ptrdiff_t ldc, void *op, ptrdiff_t ldo, size_t m, size_t n, double a)     \
     {                                                                                                    \
         const vtail tail = vtail_of(n % VL ? n % VL : VL);                                               \
-        (void)ldo;                                                                                       \
+        (void)ldo, (void)a;                                                                              \
         for (size_t i = 0; i < m; i++) {                                                                 \
             real *crow = (real *)cp + (ptrdiff_t)i * ldc;                                                \
             const real *orow = op ? (const real *)op + (ptrdiff_t)i * ldo : crow;                        \
             size_t j = 0;                                                                                \
             for (; j + 2 * VL <= n; j += 2 * VL) {                                                       \
-                const vec a = name##_of(vload(crow + j), vload(orow + j));                               \
-                const vec b = name##_of(vload(crow + j + VL), vload(orow + j + VL));                     \
-                vstore(crow + j, a);                                                                     \
-                vstore(crow + j + VL, b);                                                                \
+                const vec x = name##_of(vload(crow + j), vload(orow + j));                               \
+                const vec y = name##_of(vload(crow + j + VL), vload(orow + j + VL));                     \
+                vstore(crow + j, x);                                                                     \
+                vstore(crow + j + VL, y);                                                                \
             }                                                                                            \
             if (j + VL <= n) {                                                                           \
                 vstore(crow + j, name##_of(vload(crow + j), vload(orow + j)));                           \
@@ -72,9 +72,9 @@ INLINE real row_exp_sum(const real *z, real max, real *e, size_t n)
 }
 
 /* Softmax of a row: O_j = exp(z_j - max) / sum. */
-static void softmax_forward(void *c, ptrdiff_t ldc, const void *o, ptrdiff_t ldo, size_t m, size_t n)
+static void softmax_forward(void *c, ptrdiff_t ldc, void *o, ptrdiff_t ldo, size_t m, size_t n, double a)
 {
-    (void)o, (void)ldo;
+    (void)o, (void)ldo, (void)a;
     for (size_t i = 0; i < m; i++) {
         real *z = (real *)c + (ptrdiff_t)i * ldc;
         const real sum = row_exp_sum(z, row_max(z, n), z, n);
@@ -83,8 +83,9 @@ static void softmax_forward(void *c, ptrdiff_t ldc, const void *o, ptrdiff_t ldo
 }
 
 /* dZ_j = O_j (dO_j - sum_k dO_k O_k) */
-static void softmax_backward(void *c, ptrdiff_t ldc, const void *op, ptrdiff_t ldo, size_t m, size_t n)
+static void softmax_backward(void *c, ptrdiff_t ldc, void *op, ptrdiff_t ldo, size_t m, size_t n, double a)
 {
+    (void)a;
     for (size_t i = 0; i < m; i++) {
         real *d = (real *)c + (ptrdiff_t)i * ldc;
         const real *o = (const real *)op + (ptrdiff_t)i * ldo;
@@ -98,14 +99,14 @@ static void softmax_backward(void *c, ptrdiff_t ldc, const void *op, ptrdiff_t l
     }
 }
 
-#define ACTIVATIONS                                                                               \
-    {                                                                                             \
-        [FBP_IDENTITY] = {"identity", 1, FBP_STORE, FBP_STORE, NULL, NULL},                       \
-        [FBP_SIGMOID] = {"sigmoid", 1, FBP_STORE, FBP_STORE, sigmoid_forward, sigmoid_backward},  \
-        [FBP_RELU_ACT] = {"relu", 1, FBP_RELU, FBP_RELU_GRAD, relu_forward, relu_backward},       \
-        [FBP_TANH] = {"tanh", 1, FBP_STORE, FBP_STORE, tanh_forward, tanh_backward},              \
-        [FBP_SOFTMAX] = {"softmax", 0, FBP_STORE, FBP_STORE, softmax_forward, softmax_backward},  \
-        [FBP_SOFTPLUS] = {"softplus", 1, FBP_STORE, FBP_STORE, softplus_forward, softplus_backward}, \
+#define ACTIVATIONS                                                                                              \
+    {                                                                                                            \
+        [FBP_IDENTITY] = {"identity", 1, FBP_STORE, FBP_STORE, 0, NAN, NULL, NULL},                              \
+        [FBP_SIGMOID] = {"sigmoid", 1, FBP_STORE, FBP_STORE, 0, NAN, sigmoid_forward, sigmoid_backward},         \
+        [FBP_RELU_ACT] = {"relu", 1, FBP_RELU, FBP_RELU_GRAD, 0, NAN, relu_forward, relu_backward},              \
+        [FBP_TANH] = {"tanh", 1, FBP_STORE, FBP_STORE, 0, NAN, tanh_forward, tanh_backward},                     \
+        [FBP_SOFTMAX] = {"softmax", 0, FBP_STORE, FBP_STORE, 0, NAN, softmax_forward, softmax_backward},         \
+        [FBP_SOFTPLUS] = {"softplus", 1, FBP_STORE, FBP_STORE, 0, NAN, softplus_forward, softplus_backward},     \
     }
 
 #endif

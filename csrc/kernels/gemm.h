@@ -21,7 +21,7 @@ INLINE void tile_at(const struct fbp_gemm *g, struct tile *t, size_t i, size_t j
     t->a0 = rows_form ? g->a0 : g->a0 + (ptrdiff_t)i;
     t->start = g->start ? (const real *)g->start + (ptrdiff_t)i * g->ldstart + j : NULL;
     t->c = (real *)g->c + (ptrdiff_t)i * g->ldc + j;
-    t->o = g->o ? (const real *)g->o + (ptrdiff_t)i * g->ldo + j : NULL;
+    t->o = g->o ? (real *)g->o + (ptrdiff_t)i * g->ldo + j : NULL;
 }
 
 /* Columns j .. j + cols, few of them, whose B starts at t->b. */
@@ -38,7 +38,7 @@ INLINE void narrow_columns(const struct fbp_gemm *g, struct tile *t, size_t j, s
         t->sums = i + m == g->m && g->sums ? (real *)g->sums + j : NULL;
         if (rows_form) narrow_rows_tiles[(m + per - 1) / per - 1](t, m);
         else narrow_cols_tiles[q == 8][(m + VL - 1) / VL - 1](t, m);
-        if (g->after) g->after(t->c, g->ldc, t->o, g->ldo, m, cols);
+        if (g->after) g->after(t->c, g->ldc, t->o, g->ldo, m, cols, g->after_parameter);
         i += m;
     }
 }
@@ -74,7 +74,7 @@ INLINE void panel_columns(const struct fbp_gemm *g, struct tile *t, size_t j, si
         tile_at(g, t, i, j, rows_form);
         t->sums = ones ? (real *)g->sums + j : NULL;
         (rows_form ? rows_tiles : ones ? ones_tiles : cols_tiles)[mr][nv - 1](t);
-        if (g->after) g->after(t->c, g->ldc, t->o, g->ldo, mr - (size_t)ones, cols);
+        if (g->after) g->after(t->c, g->ldc, t->o, g->ldo, mr - (size_t)ones, cols, g->after_parameter);
         i += mr;
     }
 }
@@ -168,7 +168,7 @@ static size_t wide_panels(const struct fbp_gemm *g, struct tile *t)
         t->b = (const real *)g->b + (ptrdiff_t)(j / NR) * g->panel;
         tile_at(g, t, 0, j, 1);
         wide_tiles[panels - 1][g->m](t);
-        if (g->after) g->after(t->c, g->ldc, t->o, g->ldo, g->m, panels * NR);
+        if (g->after) g->after(t->c, g->ldc, t->o, g->ldo, g->m, panels * NR, g->after_parameter);
     }
     return j;
 }

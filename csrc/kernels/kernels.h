@@ -23,8 +23,9 @@ enum fbp_epilogue {
     FBP_AXPY,         /* C = C + alpha S          */
 };
 
-/* A function applied in place to a tile of C that was just stored: c (m x n, stride ldc), o (the same tile of O). */
-typedef void fbp_tile_fn(void *c, ptrdiff_t ldc, const void *o, ptrdiff_t ldo, size_t m, size_t n);
+/* A function applied in place to a tile of C that was just stored: c (m x n, stride ldc), o (the same tile of O, or of the
+ * slopes), a its parameter. */
+typedef void fbp_tile_fn(void *c, ptrdiff_t ldc, void *o, ptrdiff_t ldo, size_t m, size_t n, double a);
 
 /* One product, C (m x n) = epilogue(S), S = start + sum over k of a_k b_k, one chain of FMAs per element in increasing k.
  *   gemm_rows: a_k = a[i][a0 + k]      A is given by pointers to its rows (forward, input gradient)
@@ -43,9 +44,10 @@ struct fbp_gemm {
     ptrdiff_t ldc;
     int epilogue;
     double alpha;               /* FBP_AXPY */
-    const void *o;              /* FBP_RELU_GRAD and after: outputs whose derivative is wanted */
+    void *o;                    /* FBP_RELU_GRAD and after: outputs whose derivative is wanted, or slopes */
     ptrdiff_t ldo;
     fbp_tile_fn *after;         /* NULL, or applied to every tile after it is stored */
+    double after_parameter;
     void *sums;                 /* gemm_cols: NULL, or where the n sums of B's columns go: the row of S for a column of ones in A */
     int more;                   /* sums go on from what is there */
 };
@@ -76,7 +78,9 @@ struct fbp_loss_rows {
     ptrdiff_t ldo;
     const void *const *target;  /* m pointers to rows of n reals, or NULL */
     const int64_t *label;       /* m labels in 0 .. n-1, or NULL */
-    double scale;               /* 1 / batch rows */
+    double scale;               /* 1 / batch rows, or 1 / the sum of their weights */
+    const double *weight;       /* m: of each row, in its loss and gradient; NULL: all 1 */
+    double a;                   /* parameter of the loss */
     double *loss;               /* m: the loss of each row, not yet divided by the batch rows */
     void *grad;                 /* (m, n), stride ldg: dE/dO, or NULL; may be out */
     ptrdiff_t ldg;
@@ -91,8 +95,10 @@ struct fbp_act_kernels {
     const char *name;
     int tilewise;               /* element by element: may be applied tile by tile */
     int epilogue, epilogue_grad;/* the epilogues that do it in registers, FBP_STORE where there is none */
-    fbp_tile_fn *forward;       /* c = f(c)                        ; NULL: identity */
-    fbp_tile_fn *backward;      /* c = c * f'(z), f' taken from o  ; NULL: identity */
+    int keeps;                  /* f' cannot be had from O: forward, where o is not NULL, leaves f'(z) there for backward */
+    double parameter;           /* the usual value of its parameter a; NAN where it has none */
+    fbp_tile_fn *forward;       /* c = f(c)                                            ; NULL: identity */
+    fbp_tile_fn *backward;      /* c = c * f'(z), taken from o: O, or the slopes kept  ; NULL: identity */
 };
 
 struct fbp_loss_kernels {

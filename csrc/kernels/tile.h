@@ -26,7 +26,7 @@ struct tile {
     ptrdiff_t ldstart;
     real *c;
     ptrdiff_t ldc;
-    const real *o;
+    real *o;
     ptrdiff_t ldo;
     real *sums;                 /* gemm_cols: NULL, or where the row of C for a column of ones in A goes */
     int more;                   /* sums go on from what is there */

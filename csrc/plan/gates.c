@@ -35,7 +35,7 @@ static void activate(const struct pass *p, int g, size_t r0, size_t r1)
 {
     const struct gate *gate = &p->plan->gate[g];
     const struct fbp_act_kernels *act = &p->plan->kernels->act[gate->act];
-    if (act->forward) act->forward(out_at(p, g, r0), (ptrdiff_t)p->ws->gate[g].ld, NULL, 0, r1 - r0, gate->width);
+    if (act->forward) act->forward(out_at(p, g, r0), (ptrdiff_t)p->ws->gate[g].ld, NULL, 0, r1 - r0, gate->width, act->parameter);
 }
 
 /* dZ = dO f'(Z) in place. */
@@ -45,7 +45,7 @@ static void deactivate(const struct pass *p, int g, size_t r0, size_t r1)
     const struct fbp_act_kernels *act = &p->plan->kernels->act[gate->act];
     if (act->backward)
         act->backward(grad_at(p, g, r0), (ptrdiff_t)gate->ld, out_at(p, g, r0), (ptrdiff_t)p->ws->gate[g].ld, r1 - r0,
-                      gate->width);
+                      gate->width, act->parameter);
 }
 
 static int gradient_wanted(const struct pass *p, int g) { return p->inputs_wanted || p->plan->gate[g].wanted; }
@@ -66,7 +66,8 @@ static void dense_forward(const struct pass *p, int g, size_t r0, size_t r1)
         .start = plan->params + bytes(plan, gate->w + gate->inputs * gate->width),      /* the bias row */
         .c = out_at(p, g, r0), .ldc = (ptrdiff_t)p->ws->gate[g].ld,
         .epilogue = act->epilogue,
-        .after = act->tilewise && !in_registers ? act->forward : NULL});
+        .after = act->tilewise && !in_registers ? act->forward : NULL,
+        .after_parameter = act->parameter});
     if (!act->tilewise) activate(p, g, r0, r1);
 }
 
@@ -89,7 +90,8 @@ static void dense_backward(const struct pass *p, int g, size_t r0, size_t r1)
         .c = c, .ldc = (ptrdiff_t)below->ld,
         .epilogue = gate->last[0] ? act->epilogue_grad : FBP_STORE,
         .o = out_at(p, to, r0), .ldo = (ptrdiff_t)p->ws->gate[to].ld,
-        .after = gate->last[0] && act->tilewise && !in_registers ? act->backward : NULL});
+        .after = gate->last[0] && act->tilewise && !in_registers ? act->backward : NULL,
+        .after_parameter = act->parameter});
     if (gate->last[0] && !act->tilewise) deactivate(p, to, r0, r1);
 }
 

@@ -1,0 +1,44 @@
+/* loss.c: a loss and its gradient by themselves, without a network. */
+#include "../base/cpu.h"
+#include "plan.h"
+
+#define LOSS_ROWS 64
+
+int fbp_loss_gradient(int loss, int dtype, const void *out, int64_t width, const struct fbp_array *y, int labels,
+                      double *value, void *dout)
+{
+    const struct fbp_kernels *k = fbp_kernels_default(dtype);
+    if (k == NULL) return FBP_NO_ISA;
+    if (loss < 0 || loss >= FBP_LOSS_COUNT) return FBP_BAD_GRAPH;
+    const int64_t rows = y->rows;
+    struct fbp_arena arena = {0};
+    (void)fbp_arena_cut(&arena, LOSS_ROWS, (size_t)width, k->size);
+    const int status = fbp_arena_open(&arena);
+    if (status != FBP_OK) return status;
+    char *copy = fbp_arena_cut(&arena, LOSS_ROWS, (size_t)width, k->size);
+    int64_t label[LOSS_ROWS];
+    const void *target[LOSS_ROWS];
+    double row_loss[LOSS_ROWS], total = 0, part = 0;
+    const fbp_float_mode mode = fbp_float_enter();
+    for (int64_t r = 0; r < rows; r += LOSS_ROWS) {
+        const int64_t m = rows - r < LOSS_ROWS ? rows - r : LOSS_ROWS;
+        const size_t at = (size_t)(r * width) * k->size;
+        for (int64_t i = 0; i < m; i++) {
+            if (labels) label[i] = fbp_array_label(y, r + i);
+            else fbp_array_convert(y, r + i, dtype, copy + (size_t)(i * width) * k->size);
+            target[i] = copy + (size_t)(i * width) * k->size;
+        }
+        k->loss[loss].rows(&(struct fbp_loss_rows){
+            .m = (size_t)m, .n = (size_t)width, .out = (const char *)out + at, .ldo = width, .target = target,
+            .label = labels ? label : NULL, .scale = 1.0 / (double)rows, .loss = row_loss, .grad = (char *)dout + at, .ldg = width});
+        for (int64_t i = 0; i < m; i++) part += row_loss[i];
+        if ((r + m) % FBP_REDUCTION_ROWS == 0 || r + m == rows) {
+            total += part;
+            part = 0;
+        }
+    }
+    fbp_float_leave(mode);
+    fbp_arena_close(&arena);
+    *value = total / (double)rows;
+    return FBP_OK;
+}
