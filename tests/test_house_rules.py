@@ -127,8 +127,8 @@ def test_imports_run_one_way(path: Path) -> None:
     if path.name not in ("graph.py", "layers.py", "model.py", "runtime.py"):
         assert not names_of_core
     pure = {"checks.py": set(), "history.py": set(), "rng.py": set(), "initializers.py": {"fastbp.rng"}}
-    pure["settings.py"] = {"fastbp.checks"}
-    shared = {f"fastbp.{name}" for name in ("checks", "rng", "initializers", "history", "settings", "reference")}
+    pure["settings.py"] = pure["values.py"] = {"fastbp.checks"}
+    shared = {f"fastbp.{name}" for name in ("checks", "rng", "initializers", "history", "settings", "values", "reference")}
     if path.parent.name == "reference" or path.name in pure:
         allowed = {"numpy", *sys.stdlib_module_names} | (
             pure.get(path.name, shared) if path.parent == PACKAGE else shared
