@@ -86,13 +86,10 @@ def central_differences(net: ref.Sequential, theta: Array, x: Array, y: npt.Arra
 def loss_and_sides(net: ref.Sequential, x: Array, y: npt.ArrayLike) -> tuple[float, bytes]:
     """Return E, and for every unit of every relu on which side of its kink it is."""
     assert net.loss is not None
-    sides = b""
-    for layer in net.layers:
-        if not isinstance(layer, ref.Input):
-            x = layer.forward(x)
-            if function_name(layer) == "relu":
-                sides += (x > 0).tobytes()
-    return getattr(ref.losses, net.loss)(x, y)[0], sides
+    layers = [layer for layer in net.layers if not isinstance(layer, ref.Input)]
+    outputs = net.predict(x, nodes=layers)
+    sides = [(O > 0).tobytes() for layer, O in zip(layers, outputs, strict=True) if function_name(layer) == "relu"]
+    return getattr(ref.losses, net.loss)(outputs[-1], y)[0], b"".join(sides)
 
 
 def function_name(layer: ref.Dense | ref.Activation) -> str:

@@ -20,12 +20,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from fastbp.checks import NO_FORWARD, Array, float_like, gradient, required, rows
+from fastbp.checks import Array
 
 
 @dataclass(frozen=True)
@@ -143,58 +141,3 @@ def activation_named(name: str | None) -> ActivationFunction:
     if not isinstance(name, str) or name not in ACTIVATIONS:
         raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {name!r}")
     return ACTIVATIONS[name]
-
-
-class Activation:
-    """O = f(X): a layer that is only an activation, without weights.
-
-    Parameters
-    ----------
-    name : str
-        One of "identity", "sigmoid", "relu", "tanh", "softmax", "softplus".
-
-    Raises
-    ------
-    ValueError
-        If the name is unknown.
-
-    Examples
-    --------
-    >>> import fastbp.reference as fb
-    >>> layer = fb.Activation("relu")
-    >>> layer.forward([[-1.0, 2.0]]).tolist(), layer.backward([[5.0, 5.0]]).tolist()
-    ([[0.0, 2.0]], [[0.0, 5.0]])
-    """
-
-    def __init__(self, name: str) -> None:
-        self._f = activation_named(name)
-        self.dtype: np.dtype[Any] | None = None  # that of the network, once in one; before, that of x
-        self.in_network = False
-        self._O: Array | None = None
-
-    @property
-    def name(self) -> str:
-        """Name of the function."""
-        return self._f.name
-
-    def forward(self, x: npt.ArrayLike) -> Array:
-        """Return O = f(X), shape (m, U), and keep it for `backward`."""
-        self._O = self.infer(x)
-        return self._O
-
-    def infer(self, x: npt.ArrayLike) -> Array:
-        """Return O = f(X), keeping nothing."""
-        X = rows("x", x)
-        X = X.astype(float_like(X) if self.dtype is None else self.dtype, copy=False)
-        O = np.empty(X.shape, X.dtype)
-        self._f.forward(X, O)
-        return O
-
-    def backward(self, dout: npt.ArrayLike) -> Array:
-        """Return dX from dO, both of shape (m, U)."""
-        O = required(self._O, NO_FORWARD)
-        return self._f.delta(O, gradient(dout, O))
-
-    def __repr__(self) -> str:
-        """Show the call that makes this layer."""
-        return f"Activation({self.name!r})"

@@ -1,0 +1,56 @@
+"""From gradients to updates: what the optimizer remembers, and gradients that wait until there are enough of them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastbp.checks import Array
+from fastbp.reference.network import Network
+from fastbp.reference.optimizers import Optimizer
+
+
+class Updates:
+    """The optimizer of a network, and its state.
+
+    Attributes
+    ----------
+    count : int
+        Updates done so far.
+    gathered : list of ndarray
+        Gradients that wait for an update, which takes their mean: fewer than the optimizer's `accumulate`.
+    """
+
+    def __init__(self, network: Network, optimizer: Optimizer) -> None:
+        self.network, self.optimizer = network, optimizer
+        self.slots = optimizer.new_state(network.params)
+        self.count = 0
+        self.gathered: list[Array] = []
+
+    def after_step(self) -> None:
+        """Update by the gradients of a step of training, if enough are gathered."""
+        grads, accumulate = self.network.grads, self.optimizer.accumulate
+        if accumulate == 1:
+            self._update(grads)
+            return
+        self.gathered.append(grads.copy())
+        if len(self.gathered) == accumulate:
+            self._update(np.add.reduce(self.gathered) / accumulate)
+            self.gathered.clear()
+
+    def now(self) -> None:
+        """Update by the gradients as they are."""
+        self.gathered.clear()
+        self._update(self.network.grads)
+
+    def _update(self, grads: Array) -> None:
+        """Update all parameters that are not frozen; of those that are, the optimizer's state stays as well."""
+        self.count += 1
+        network, frozen = self.network, self.network.frozen()
+        if frozen is None:
+            self.optimizer.update(network.params, grads, self.slots, self.count, network.decays)
+            return
+        vectors, learns = [network.params, *self.slots], ~frozen
+        W, *slots = parts = [vector[learns] for vector in vectors]
+        self.optimizer.update(W, grads[learns], slots, self.count, network.decays[learns])
+        for vector, part in zip(vectors, parts, strict=True):
+            vector[learns] = part
