@@ -23,6 +23,7 @@ theta + 2h is left out, by looking at the units, not at the result.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,19 +63,23 @@ def central_differences(net: ref.Sequential, theta: Array, x: Array, y: npt.Arra
 
     `theta` is changed in place, and restored.
     """
+    return differences(lambda: loss_and_sides(net, x, y), theta, rounding_noise(net, x, y))
+
+
+def differences(evaluate: Callable[[], tuple[float, bytes]], theta: Array, noise: float) -> Differences:
+    """Differentiate by `theta` the number that `evaluate` returns, beside the sides of kinks it is on; it errs by `noise`."""
     flat = theta.reshape(-1)
     assert np.shares_memory(flat, theta)
-    noise = rounding_noise(net, x, y)
     gradient, bound = np.empty(flat.size), np.empty(flat.size)
     smooth = np.empty(flat.size, np.bool_)
-    _, side = loss_and_sides(net, x, y)
+    _, side = evaluate()
     for i, value in enumerate(flat.tolist()):
         h = np.cbrt(EPS) * max(1.0, abs(value))
         E: dict[int, float] = {}
         smooth[i] = True
         for k in (-2, -1, 1, 2):
             flat[i] = value + k * h
-            E[k], side_k = loss_and_sides(net, x, y)
+            E[k], side_k = evaluate()
             smooth[i] &= side_k == side
         near = (E[1] - E[-1]) / ((value + h) - (value - h))  # the steps as they were rounded
         far = (E[2] - E[-2]) / ((value + 2 * h) - (value - 2 * h))
