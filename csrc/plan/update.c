@@ -117,7 +117,7 @@ void fbp_update_block(const struct fbp_plan *plan, const struct fbp_rule *rule, 
     const struct fbp_optimizer_kernels *optimizer = &plan->kernels->optimizer[plan->optimizer];
     const size_t place = fbp_slot_place(plan, gate, i, j);
     struct fbp_update update = {.rows = rows, .cols = cols, .w = w, .ld = ld, .g = g, .ldg = ldg, .rule = rule};
-    update.ld_slot = (ptrdiff_t)(gate->wp ? plan->kernels->nr : gate->width);
+    update.ld_slot = (ptrdiff_t)(gate->wp ? plan->kernels->nr : gate->units);
     for (int s = 0; s < optimizer->slots; s++) update.slot[s] = fbp_at(plan, gate->slot[s], place);
     optimizer->update(&update);
 }
@@ -145,16 +145,16 @@ void fbp_plan_copy_slot(fbp_plan *plan, int slot, void *values, int back)
     fbp_lock_write(&plan->lock);
     for (int g = 0; g < plan->gates; g++) {
         const struct gate *gate = &plan->gate[g];
-        if (gate->kind != FBP_GATE_DENSE) continue;
+        if (gate->weights == 0) continue;
         char *flat = fbp_at(plan, values, gate->w), *kept = gate->slot[slot];
         size_t rows = 0;                        /* those before row number `rows` are in panels */
         if (gate->wp) {
-            rows = gate->inputs;
-            (back ? k->pack : k->unpack)(flat, (ptrdiff_t)gate->width, rows, gate->width, kept);
+            rows = gate->weights;
+            (back ? k->pack : k->unpack)(flat, (ptrdiff_t)gate->units, rows, gate->units, kept);
         }
-        flat = fbp_at(plan, flat, rows * gate->width);
+        flat = fbp_at(plan, flat, rows * gate->units);
         kept = fbp_at(plan, kept, fbp_slot_place(plan, gate, rows, 0));
-        const size_t bytes = (gate->inputs + 1 - rows) * gate->width * k->size;
+        const size_t bytes = (gate->weights + (size_t)gate->bias - rows) * gate->units * k->size;
         memcpy(back ? kept : flat, back ? flat : kept, bytes);
     }
     fbp_lock_release(&plan->lock);
