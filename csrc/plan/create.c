@@ -23,7 +23,7 @@ static void layout(struct fbp_plan *plan)
         struct gate *g = &plan->gate[i];
         if (g->kind == FBP_GATE_CONSTANT) g->constant = fbp_arena_cut(a, 1, g->width, k->size);
         if (g->kind == FBP_GATE_MATMUL) g->constant = fbp_arena_cut(a, g->weights, g->width, k->size);
-        if (g->weights == 0 || g->kind == FBP_GATE_MATMUL) continue;
+        if (g->parameters == 0) continue;
         const int packed = g->kind == FBP_GATE_DENSE && g->units * k->size > FBP_UNPACKED_BYTES;
         const size_t panels = (g->units + k->nr - 1) / k->nr * k->nr;
         if (packed) g->wp = fbp_arena_cut(a, panels, g->weights, k->size);
@@ -173,9 +173,8 @@ int fbp_plan_set_trainable(fbp_plan *plan, int node, int trainable)
     gate->trainable = trainable;
     const int status = fbp_weights_units(plan);
     if (status == FBP_OK) {
-        const size_t reals = gate->kind == FBP_GATE_MATMUL ? 0 : (gate->weights + (size_t)gate->bias) * gate->units;
         fbp_graph_measure(plan);
-        if (!trainable) memset(fbp_at(plan, plan->grads, gate->w), 0, reals * plan->kernels->size);
+        if (!trainable) memset(fbp_at(plan, plan->grads, gate->w), 0, gate->parameters * plan->kernels->size);
     } else {
         gate->trainable = before;
     }

@@ -112,10 +112,11 @@ static int read_gate(struct fbp_plan *plan, const struct fbp_node *n, struct gat
     if (n->function) plan->alone = 1;
     parameters_of(g, n, inputs);
     if (n->gate == FBP_GATE_MATMUL) g->weights = inputs;
-    size_t reals;
-    if (__builtin_mul_overflow(g->weights + (size_t)g->bias, g->units, &reals) || reals > PTRDIFF_MAX / 2 / size) return FBP_TOO_LARGE;
+    if (__builtin_mul_overflow(g->weights + (size_t)g->bias, g->units, &g->parameters) || g->parameters > PTRDIFF_MAX / 2 / size)
+        return FBP_TOO_LARGE;
+    if (n->gate == FBP_GATE_MATMUL) g->parameters = 0;
     g->w = plan->parameters;
-    if (n->gate != FBP_GATE_MATMUL && __builtin_add_overflow(plan->parameters, reals, &plan->parameters)) return FBP_TOO_LARGE;
+    if (__builtin_add_overflow(plan->parameters, g->parameters, &plan->parameters)) return FBP_TOO_LARGE;
     return plan->parameters > PTRDIFF_MAX / 2 / size ? FBP_TOO_LARGE : FBP_OK;
 }
 
@@ -155,7 +156,7 @@ void fbp_graph_measure(struct fbp_plan *plan)
         const int product = g->kind == FBP_GATE_DENSE || g->kind == FBP_GATE_MATMUL;
         int upstream = 0;
         for (int e = 0; e < g->ins; e++) upstream |= plan->gate[g->in[e].from].wanted;
-        g->wanted = upstream || (g->weights > 0 && g->kind != FBP_GATE_MATMUL && g->trainable);
+        g->wanted = upstream || (g->parameters > 0 && g->trainable);
         const double one = 2.0 * (double)(g->weights * g->width), simple = SIMPLE_OPERATIONS * (double)g->width;
         if (product) plan->products += one * (1 + upstream + (g->kind == FBP_GATE_DENSE && g->trainable));
         if (product) plan->forward_operations += one + 2.0 * (double)((size_t)g->bias * g->width);

@@ -46,7 +46,8 @@ struct gate {
     int output;                     /* the loss is the first to write its gradient */
     int consumers;
     /* where there are parameters */
-    size_t weights, units;          /* rows of W but the bias, columns; 0 weights: none */
+    size_t parameters;              /* reals in W; 0: none */
+    size_t weights, units;          /* rows of W, or of a constant matrix, but the bias; columns */
     int bias;                       /* W has a last row more */
     size_t w;                       /* W starts there in params */
     char *wp;                       /* panels of the weights, which training updates; NULL where params itself serves */

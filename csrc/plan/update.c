@@ -145,7 +145,7 @@ void fbp_plan_copy_slot(fbp_plan *plan, int slot, void *values, int back)
     fbp_lock_write(&plan->lock);
     for (int g = 0; g < plan->gates; g++) {
         const struct gate *gate = &plan->gate[g];
-        if (gate->weights == 0) continue;
+        if (gate->parameters == 0) continue;
         char *flat = fbp_at(plan, values, gate->w), *kept = gate->slot[slot];
         size_t rows = 0;                        /* those before row number `rows` are in panels */
         if (gate->wp) {

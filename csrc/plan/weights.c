@@ -22,7 +22,7 @@ int fbp_weights_units(struct fbp_plan *plan)
     size_t count = 0, rows, cols;                                   /* the last two of a unit */
     for (int g = 0; g < plan->gates; g++) {
         const struct gate *gate = &plan->gate[g];
-        if (gate->weights == 0 || !gate->trainable) continue;
+        if (gate->parameters == 0 || !gate->trainable) continue;
         unit_size(plan, gate, &rows, &cols);
         count += ((gate->units + cols - 1) / cols) * ((gate->weights + rows - 1) / rows);
     }
@@ -32,7 +32,7 @@ int fbp_weights_units(struct fbp_plan *plan)
     double before = 0;
     for (int g = 0; g < plan->gates; g++) {
         const struct gate *gate = &plan->gate[g];
-        if (gate->weights == 0 || !gate->trainable) continue;
+        if (gate->parameters == 0 || !gate->trainable) continue;
         unit_size(plan, gate, &rows, &cols);
         for (size_t i = 0; i < gate->weights; i += rows)
             for (size_t j = 0; j < gate->units; j += cols, u++) {
