@@ -5,23 +5,31 @@
 #include "kernels.h"
 #include "reduce.h"
 
-/* The loop over rows: expr(d, x, y) on whole registers, then on the tail; added to what is there where `add` is set. */
-#define DEFINE_BINARY(name, expr)                                                                                          \
-    INLINE vec name##_of(vec d, vec x, vec y) { (void)d, (void)x, (void)y; return expr; }                                  \
-    static void name(const struct fbp_binary *b)                                                                           \
-    {                                                                                                                      \
-        const vtail tail = vtail_of(b->n % VL ? b->n % VL : VL);                                                           \
-        for (size_t i = 0; i < b->m; i++) {                                                                                \
-            real *c = (real *)b->c + (ptrdiff_t)i * b->ldc;                                                                \
-            const real *x = b->x[i * b->step_x], *y = b->y[i * b->step_y];                                                 \
-            const real *d = b->d ? (const real *)b->d + (ptrdiff_t)i * b->ldd : x;                                         \
-            size_t j = 0;                                                                                                  \
-            for (; j + VL <= b->n; j += VL)                                                                                \
-                put(c + j, name##_of(vload(d + j), vload(x + j), vload(y + j)), b->add);                                   \
-            if (j == b->n) continue;                                                                                       \
-            const vec t = name##_of(vload_tail(d + j, tail), vload_tail(x + j, tail), vload_tail(y + j, tail));            \
-            put_tail(c + j, t, tail, b->add);                                                                              \
-        }                                                                                                                  \
+typedef vec binary_expr(vec d, vec x, vec y);
+
+/* The loop over rows: f on whole registers, then on the tail; added to what is there where `add`. */
+INLINE void binary_loop(const struct fbp_binary *b, binary_expr *f, const int add)
+{
+    const size_t m = b->m, n = b->n, step_x = b->step_x, step_y = b->step_y;
+    const void *const *xs = b->x, *const *ys = b->y;
+    const ptrdiff_t ldc = b->ldc, ldd = b->ldd;
+    const vtail tail = vtail_of(n % VL ? n % VL : VL);
+    const real *d = b->d;
+    real *c = b->c;
+    for (size_t i = 0; i < m; i++, c += ldc, d += ldd) {
+        const real *x = xs[i * step_x], *y = ys[i * step_y], *dz = b->d ? d : x;
+        size_t j = 0;
+        for (; j + VL <= n; j += VL) put(c + j, f(vload(dz + j), vload(x + j), vload(y + j)), add);
+        if (j < n) put_tail(c + j, f(vload_tail(dz + j, tail), vload_tail(x + j, tail), vload_tail(y + j, tail)), tail, add);
+    }
+}
+
+#define DEFINE_BINARY(name, expr)                                                             \
+    INLINE vec name##_of(vec d, vec x, vec y) { (void)d, (void)x, (void)y; return expr; }     \
+    static void name(const struct fbp_binary *b)                                              \
+    {                                                                                         \
+        if (b->add) binary_loop(b, name##_of, 1);                                             \
+        else binary_loop(b, name##_of, 0);                                                    \
     }
 
 /* x where it is NaN, else r: a maximum that keeps a NaN of either operand. */

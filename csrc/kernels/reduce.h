@@ -14,13 +14,13 @@ INLINE vec load_block(const real *p, int b, size_t n, vec fill)
 }
 
 /* v to p, or where `add`, to what is there. */
-INLINE void put(real *p, vec v, int add)
+INLINE void put(real *p, vec v, const int add)
 {
     if (add) v = vload(p) + v;
     vstore(p, v);
 }
 
-INLINE void put_tail(real *p, vec v, vtail tail, int add)
+INLINE void put_tail(real *p, vec v, vtail tail, const int add)
 {
     if (add) v = vload_tail(p, tail) + v;
     vstore_tail(p, v, tail);

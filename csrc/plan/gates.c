@@ -104,6 +104,7 @@ static void dense_backward(const struct pass *p, int g, size_t r0, size_t r1)
     const int in_registers = act->epilogue_grad != FBP_STORE;
     if (!fbp_gradient_wanted(p, to)) return;
     char *c = fbp_grad_at(p, to, r0);
+    const char *start = e->start ? fbp_grad_at(p, e->start, r0) : c;    /* both gates are as wide */
     ptrdiff_t ldo;
     char *o = derivative_at(p, to, r0, &ldo);
     const struct fbp_weights w = fbp_weights_of(plan, gate);
@@ -111,7 +112,7 @@ static void dense_backward(const struct pass *p, int g, size_t r0, size_t r1)
         .m = r1 - r0, .n = gate->weights, .k = gate->width,
         .a = p->ws->gate[g].grad_row + r0,
         .b = w.b, .ldb = w.ldb, .panel = w.panel,
-        .start = e->first ? NULL : c, .ldstart = (ptrdiff_t)below->ld,
+        .start = e->first ? NULL : start, .ldstart = (ptrdiff_t)below->ld,
         .c = c, .ldc = (ptrdiff_t)below->ld,
         .epilogue = e->last ? act->epilogue_grad : FBP_STORE,
         .o = o, .ldo = ldo,
@@ -140,7 +141,7 @@ static void binary_backward(const struct pass *p, int g, size_t r0, size_t r1)
     const struct gate *gate = &p->plan->gate[g];
     for (int e = 0; e < gate->ins; e++) {
         const int to = gate->in[e].from;
-        if (!fbp_gradient_wanted(p, to)) continue;
+        if (!fbp_gradient_wanted(p, to) || gate->in[e].lent || p->plan->gate[to].shares == g) continue;
         operation(p, g)->backward[e](&(struct fbp_binary){
             .m = r1 - r0, .n = gate->width, .c = fbp_grad_at(p, to, r0), .ldc = (ptrdiff_t)p->plan->gate[to].ld,
             .d = fbp_grad_at(p, g, r0), .ldd = (ptrdiff_t)gate->ld, .add = !gate->in[e].first,

@@ -145,6 +145,43 @@ int fbp_graph_read(struct fbp_plan *plan, const struct fbp_graph *graph)
     return FBP_OK;
 }
 
+/* The second edge to write the gradient of gate p. */
+static struct edge *second_edge(const struct fbp_plan *plan, int p)
+{
+    for (int g = plan->gates - 1, count = 0; g > p; g--)
+        for (int e = 0; e < plan->gate[g].ins; e++)
+            if (plan->gate[g].in[e].from == p && ++count == 2) return &plan->gate[g].in[e];
+    return NULL;
+}
+
+static int of_product(const struct fbp_plan *plan, const struct edge *e)
+{
+    for (int g = 0; g < plan->gates; g++)
+        if (e >= plan->gate[g].in && e < plan->gate[g].in + plan->gate[g].ins)
+            return plan->gate[g].kind == FBP_GATE_DENSE || plan->gate[g].kind == FBP_GATE_MATMUL;
+    return 0;
+}
+
+/* A sum hands dZ on as it is. Who receives nothing else uses it where it lies; where a product adds to it, as in X + f(X W), the
+ * product starts from it. So skip connections copy no gradients. */
+void fbp_graph_share(struct fbp_plan *plan)
+{
+    for (int g = 0; g < plan->gates; g++)
+        for (int e = 0; e < 2 && plan->gate[g].kind == FBP_GATE_ADD; e++) {
+            struct edge *edge = &plan->gate[g].in[e];
+            struct gate *from = &plan->gate[edge->from];
+            if (!edge->first || from->kind == FBP_GATE_INPUT) continue;
+            if (edge->last) {
+                if (from->act == FBP_IDENTITY && from->function == NULL) from->shares = g;
+                continue;
+            }
+            struct edge *next = second_edge(plan, edge->from);
+            if (next == NULL || !of_product(plan, next)) continue;
+            edge->lent = 1;
+            next->start = g;
+        }
+}
+
 #define SIMPLE_OPERATIONS 8         /* of a gate without a product for each of its elements, forward and back, about */
 
 /* Whose gradients are wanted, and what a row costs. */

@@ -27,6 +27,8 @@ struct edge {
     int first;                      /* this edge is the first to write the gradient of `from`: it stores, others add */
     int last;                       /* ... the last: it also multiplies by f' of `from` */
     size_t column;                  /* of the gate's output where a part of a concatenation begins */
+    int lent;                       /* this edge of a sum writes nothing: the next one, of a product, starts from dZ of the sum */
+    int start;                      /* ... which is this gate; 0: none */
 };
 
 struct gate {
@@ -44,6 +46,7 @@ struct gate {
     int depends;                    /* on an input */
     int wanted;                     /* trainable parameters lie here or upstream: its gradient is needed */
     int output;                     /* the loss is the first to write its gradient */
+    int shares;                     /* its gradient is dZ of this gate, a sum; 0: it has a buffer of its own */
     int consumers;
     /* where there are parameters */
     size_t parameters;              /* reals in W; 0: none */
@@ -192,6 +195,7 @@ struct fbp_weights {
 int fbp_graph_exists(const struct fbp_graph *graph);
 int fbp_graph_read(struct fbp_plan *plan, const struct fbp_graph *graph);
 void fbp_graph_order(struct fbp_plan *plan);
+void fbp_graph_share(struct fbp_plan *plan);
 void fbp_graph_measure(struct fbp_plan *plan);
 
 /* pass.c: phase A: forward, loss, backward over all rows, which a team shares. */

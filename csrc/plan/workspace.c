@@ -36,7 +36,7 @@ static void layout(const struct fbp_plan *plan, struct workspace *ws, int traini
         b->out = fbp_arena_cut(arena, rows, gate->ld, size);
         layout_kept(plan, ws, i, training);
         if (!training) continue;
-        b->grad = fbp_arena_cut(arena, rows, gate->ld, size);
+        if (gate->shares == 0) b->grad = fbp_arena_cut(arena, rows, gate->ld, size);
         b->grad_row = fbp_arena_cut(arena, rows, 1, sizeof(void *));
         if (plan->kernels->act[gate->act].keeps) b->slope = fbp_arena_cut(arena, rows, gate->ld, size);
     }
@@ -68,8 +68,9 @@ int fbp_workspace_create(const struct fbp_plan *plan, size_t rows, int training,
         return status;
     }
     layout(plan, ws, training);
-    for (int i = 0; i < plan->gates; i++) {
+    for (int i = plan->gates - 1; i >= 0; i--) {
         struct buffers *b = &ws->gate[i];
+        if (plan->gate[i].shares) b->grad = ws->gate[plan->gate[i].shares].grad;
         const size_t stride = b->ld * plan->kernels->size;
         for (size_t r = 0; r < rows; r++) {
             b->out_row[r] = b->out ? b->out + r * stride : plan->gate[i].constant;
