@@ -45,6 +45,7 @@ const struct fbp_kernels KERNELS_TABLE = {
     .unpack = unpack,
     .add_rows = add_rows,
     .sum_squares = sum_squares,
+    .limit_norms = limit_norms,
     .act = ACTIVATIONS,
     .loss = LOSSES,
     .optimizer = OPTIMIZERS,
