@@ -108,6 +108,7 @@ int fbp_plan_slots(const fbp_plan *plan);                       /* state vectors
 /* Copies the values of a slot, in the order of params, to `values` (reals of the plan's dtype); or, with back, from there. */
 void fbp_plan_copy_slot(fbp_plan *plan, int slot, void *values, int back);
 int64_t fbp_plan_updates(fbp_plan *plan);                       /* updates done so far: the t of Adam's corrections */
+void fbp_plan_set_updates(fbp_plan *plan, int64_t updates);
 
 /* Asked now and then during long steps, on the calling thread: whether to give up the step (which then changes nothing) and
  * return FBP_PAUSED early. */

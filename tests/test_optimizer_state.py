@@ -1,9 +1,10 @@
-"""What optimizers keep: their slots, the count of updates, gradients that wait for others."""
+"""What optimizers keep: their slots, the count of updates, gradients that wait for others; and going on from all that."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -196,3 +197,74 @@ def test_an_assigned_optimizer_goes_on_with_the_state() -> None:
     for other in (fb.SGD(0.1), fb.SGD(0.1, momentum=0.9), fb.RMSprop(), None):
         with pytest.raises(ValueError, match=r"optimizer must keep the same state as Adam\(.*, got "):
             net.optimizer = other  # type: ignore[assignment]
+
+
+# Going on -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("option", [None, "max_norm", "all"])
+@rows
+@dtypes
+@specs
+def test_a_run_goes_on_from_its_state(spec: Spec, dtype: str, row: str, option: str | None) -> None:
+    """Parameters, slots and the number of updates, given to a new network: the bits of a run that was not stopped."""
+    optimizer = with_options(OPTIMIZER[row], option) if option else OPTIMIZER[row]
+    x, y = numbers(40, spec[0], dtype=dtype), np.arange(40) % 5
+    through, first = (made(spec, optimizer, dtype) for _ in range(2))
+    through.fit(x, y, 4, batch_size=10, shuffle=False)
+    first.fit(x, y, 2, batch_size=10, shuffle=False)
+    second = made(spec, optimizer, dtype)
+    second.params[:] = first.params
+    second.plan.updates = first.plan.updates
+    for i in range(second.plan.slots):
+        second.plan.set_slot(i, first.plan.slot(i))
+        assert_same_bits(second.plan.slot(i), first.plan.slot(i), i)
+    second.fit(x, y, 2, batch_size=10, shuffle=False)
+    assert_same_bits(second.params, through.params)
+    assert second.plan.updates == through.plan.updates
+    for i in range(second.plan.slots):
+        assert_same_bits(second.plan.slot(i), through.plan.slot(i), i)
+
+
+@dtypes
+@specs
+def test_slots_are_set_in_the_order_of_params(spec: Spec, dtype: str) -> None:
+    """v = momentum v + g with integers, so that nothing is rounded; each slot by itself, from any array."""
+    net = made(spec, fb.SGD(0.5, momentum=0.5), dtype)
+    size = net.params.size
+    v = np.arange(size) % 1021 - 510
+    for values in (v, v.astype(np.float32), v.astype(">f8"), np.repeat(v, 2)[::2], v.tolist()):
+        net.plan.set_slot(0, np.zeros(size))
+        net.plan.set_slot(0, values)
+        assert_same_bits(net.plan.slot(0), v.astype(dtype))
+    net.grads[:] = 1
+    net.update()
+    assert_same_bits(net.plan.slot(0), (0.5 * v + 1).astype(dtype))
+    adam = made(spec, fb.Adam(), dtype)
+    adam.plan.set_slot(1, v)
+    assert not adam.plan.slot(0).any()
+    assert_same_bits(adam.plan.slot(1), v.astype(dtype))
+
+
+def test_states_that_are_refused() -> None:
+    plan = small_network(optimizer=DEFAULTS["momentum"]).plan
+    v = np.arange(plan.parameters)
+    plan.set_slot(0, v)
+    plan.updates = 7
+    bad: list[tuple[int, Any, type[Exception], str]] = [
+        (1, v, ValueError, "slot must be from 0 to 0, got 1"),
+        (-1, v, ValueError, "slot must be from 0 to 0, got -1"),
+        (0, v[1:], ValueError, rf"values must have shape \({v.size},\), got \({v.size - 1},\)"),
+        (0, v[None], ValueError, rf"values must have shape \({v.size},\), got \(1, {v.size}\)"),
+        (0, 1.0, ValueError, rf"values must have shape \({v.size},\), got \(\)"),
+        (0, v * 1j, TypeError, "values must hold real numbers"),
+        (0, None, TypeError, "values must hold real numbers"),
+    ]
+    for i, values, error, message in bad:
+        with pytest.raises(error, match=message):
+            plan.set_slot(i, values)
+    for count, error in ((-1, ValueError), (1.5, TypeError), ("1", TypeError), (2**63, OverflowError)):
+        with pytest.raises(error):
+            plan.updates = count
+    assert plan.updates == 7
+    np.testing.assert_array_equal(plan.slot(0), v)

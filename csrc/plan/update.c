@@ -185,6 +185,13 @@ int64_t fbp_plan_updates(fbp_plan *plan)
     return updates;
 }
 
+void fbp_plan_set_updates(fbp_plan *plan, int64_t updates)
+{
+    fbp_lock_write(&plan->lock);
+    plan->updates = updates;
+    fbp_lock_release(&plan->lock);
+}
+
 void fbp_plan_copy_slot(fbp_plan *plan, int slot, void *values, int back)
 {
     const struct fbp_kernels *k = plan->kernels;
