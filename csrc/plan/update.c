@@ -81,8 +81,11 @@ static double norm(struct fbp_plan *plan, struct fbp_team *team)
     return sqrt(sum);
 }
 
-/* The columns of weights whose norm is limited: those of dense gates, in pieces of one panel. */
-static size_t limited_columns(const struct gate *gate) { return gate->kind == FBP_GATE_DENSE ? gate->width : 0; }
+/* The columns of weights whose norm is limited: those of dense gates that are trained, in pieces of one panel. */
+static size_t limited_columns(const struct gate *gate)
+{
+    return gate->kind == FBP_GATE_DENSE && gate->trainable ? gate->units : 0;
+}
 
 struct limit {
     struct fbp_plan *plan;
@@ -106,8 +109,8 @@ static void limit_part(void *context, int part, int thread)
         for (size_t j = 0; j < width; j += k->nr) {
             const size_t cols = fbp_min(k->nr, width - j);
             if (before >= part * share && (before < (part + 1) * share || part + 1 == l->parts))
-                k->limit_norms(fbp_at(plan, w.b, j / k->nr * (size_t)w.panel), w.ldb, gate->inputs, cols, plan->hyper[FBP_MAX_NORM]);
-            before += (double)(cols * gate->inputs);
+                k->limit_norms(fbp_at(plan, w.b, j / k->nr * (size_t)w.panel), w.ldb, gate->weights, cols, plan->hyper[FBP_MAX_NORM]);
+            before += (double)(cols * gate->weights);
         }
     }
 }
@@ -119,7 +122,7 @@ static void limit_all(struct fbp_plan *plan, struct fbp_team *team)
 {
     struct limit l = {.plan = plan};
     if (!(plan->hyper[FBP_MAX_NORM] > 0)) return;
-    for (int g = 0; g < plan->gates; g++) l.weights += (double)(limited_columns(&plan->gate[g]) * plan->gate[g].inputs);
+    for (int g = 0; g < plan->gates; g++) l.weights += (double)(limited_columns(&plan->gate[g]) * plan->gate[g].weights);
     l.parts = l.weights < LIMIT_PART * team->threads ? 1 : team->threads;
     fbp_team_run(team, limit_part, &l, l.parts);
 }
@@ -163,7 +166,7 @@ void fbp_update_block(const struct fbp_plan *plan, const struct fbp_rule *rule, 
     const struct fbp_optimizer_kernels *optimizer = &plan->kernels->optimizer[plan->optimizer];
     const size_t place = fbp_slot_place(plan, gate, i, j);
     struct fbp_update update = {.rows = rows, .cols = cols, .w = w, .ld = ld, .g = g, .ldg = ldg, .rule = rule};
-    update.ld_slot = (ptrdiff_t)(gate->wp ? plan->kernels->nr : gate->width);
+    update.ld_slot = (ptrdiff_t)(gate->wp ? plan->kernels->nr : gate->units);
     for (int s = 0; s < optimizer->slots; s++) update.slot[s] = fbp_at(plan, gate->slot[s], place);
     optimizer->update(&update);
 }
@@ -198,16 +201,16 @@ void fbp_plan_copy_slot(fbp_plan *plan, int slot, void *values, int back)
     fbp_lock_write(&plan->lock);
     for (int g = 0; g < plan->gates; g++) {
         const struct gate *gate = &plan->gate[g];
-        if (gate->kind != FBP_GATE_DENSE) continue;
+        if (gate->parameters == 0) continue;
         char *flat = fbp_at(plan, values, gate->w), *kept = gate->slot[slot];
         size_t rows = 0;                        /* those before row number `rows` are in panels */
         if (gate->wp) {
-            rows = gate->inputs;
-            (back ? k->pack : k->unpack)(flat, (ptrdiff_t)gate->width, rows, gate->width, kept);
+            rows = gate->weights;
+            (back ? k->pack : k->unpack)(flat, (ptrdiff_t)gate->units, rows, gate->units, kept);
         }
-        flat = fbp_at(plan, flat, rows * gate->width);
+        flat = fbp_at(plan, flat, rows * gate->units);
         kept = fbp_at(plan, kept, fbp_slot_place(plan, gate, rows, 0));
-        const size_t bytes = (gate->inputs + 1 - rows) * gate->width * k->size;
+        const size_t bytes = (gate->weights + (size_t)gate->bias - rows) * gate->units * k->size;
         memcpy(back ? kept : flat, back ? flat : kept, bytes);
     }
     fbp_lock_release(&plan->lock);
