@@ -18,7 +18,8 @@ CSRC, PACKAGE = ROOT / "csrc", ROOT / "src" / "fastbp"
 KERNELS = CSRC / "kernels"
 C_FILES = sorted([*CSRC.rglob("*.[ch]")])
 STUBS = sorted(path for path in KERNELS.glob("*.c") if path.name != "table.c")
-PARTS = {"activation.h", "gemm.h", "loss.h", "narrow.h", "optimizer.h", "pack.h", "reduce.h", "tile.h"}
+PARTS = {f"{name}.h" for name in ("activation", "binary", "dropout", "gemm", "loss", "narrow", "norm", "optimizer", "pack")}
+PARTS |= {"reduce.h", "tile.h"}
 
 
 def name_of(path: Path) -> str:

@@ -27,6 +27,7 @@ from optimizing import (
 from test_against_reference import OPTIMIZER
 
 import fastbp as fb
+from fastbp.graph import Node, compile_graph
 
 # Accumulation ---------------------------------------------------------------------------------------------------------
 
@@ -244,6 +245,24 @@ def test_slots_are_set_in_the_order_of_params(spec: Spec, dtype: str) -> None:
     adam.plan.set_slot(1, v)
     assert not adam.plan.slot(0).any()
     assert_same_bits(adam.plan.slot(1), v.astype(dtype))
+
+
+@dtypes
+def test_slots_of_every_gate_with_parameters(dtype: str) -> None:
+    nodes = [
+        Node("input", (), 2),
+        Node("embedding", (0,), 300, (7,)),
+        Node("layer_norm", (1,), 0, (1e-5,)),
+        Node("dense", (2,), 301, (0,)),
+        Node("rms_norm", (3,), 0, (1e-6,)),
+        Node("dense", (4,), 5, (1,), trainable=False),
+        Node("batch_norm", (5,), 0, (1e-5, 0.1)),
+    ]
+    plan = compile_graph(nodes, dtype=dtype, optimizer="adam")
+    for i in range(2):
+        plan.set_slot(i, np.arange(plan.parameters) + i)
+    for i in range(2):
+        assert_same_bits(plan.slot(i), (np.arange(plan.parameters) + i).astype(dtype))
 
 
 def test_states_that_are_refused() -> None:

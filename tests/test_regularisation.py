@@ -33,6 +33,7 @@ from optimizing import (
 from test_against_reference import OPTIMIZER, check, network
 
 import fastbp as fb
+from fastbp.graph import Node, compile_graph
 
 pytestmark = pytest.mark.usefixtures("keep_threads")
 
@@ -255,6 +256,34 @@ def test_max_norm_has_the_same_bits_in_parts(dtype: str, option: dict[str, Any],
             results.append(net.params.copy())
     for result in results[1:]:
         assert_same_bits(result, results[0])
+
+
+@isas
+@dtypes
+def test_max_norm_is_for_dense_gates_that_are_trained(dtype: str, isa: str) -> None:
+    """Weights of 2 for 4 inputs have norm 4: with max_norm 2 they become 1, in panels and not, with a bias and without."""
+    nodes = [
+        Node("input", (), 4),
+        Node("dense", (0,), 300, (0,)),
+        Node("layer_norm", (1,), 0, (1e-5,)),
+        Node("slice", (2,), 4, (7,)),
+        Node("matmul", (3,), 4, (), np.full((4, 4), 2.0)),
+        Node("dense", (4,), 4, (1,), trainable=False),
+        Node("dense", (5,), 3, (1,)),
+    ]
+    plan = compile_graph(nodes, dtype=dtype, optimizer="sgd", isa=isa)
+    plan.set_hyper(*fb.SGD(0.0, max_norm=2.0).hyper)
+    plan.params()[:] = 2
+    plan.grads()[:] = 1
+    plan.update()
+    wanted = np.full(plan.parameters, 2, dtype)
+    wanted[plan.offset(1) : plan.offset(2)] = 1
+    wanted[plan.offset(6) : plan.offset(6) + 4 * 3] = 1
+    assert_same_bits(plan.params(), wanted)
+    plan.set_trainable(5, True)
+    plan.update()
+    wanted[plan.offset(5) : plan.offset(5) + 4 * 4] = 1
+    assert_same_bits(plan.params(), wanted)
 
 
 # The penalty ----------------------------------------------------------------------------------------------------------
