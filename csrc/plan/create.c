@@ -23,6 +23,7 @@ static void layout(struct fbp_plan *plan)
         struct gate *g = &plan->gate[i];
         if (g->kind == FBP_GATE_CONSTANT) g->constant = fbp_arena_cut(a, 1, g->width, k->size);
         if (g->kind == FBP_GATE_MATMUL) g->constant = fbp_arena_cut(a, g->weights, g->width, k->size);
+        fbp_fold_layout(plan, g);
         if (g->parameters == 0) continue;
         const int packed = g->kind == FBP_GATE_DENSE && g->units * k->size > FBP_UNPACKED_BYTES;
         const size_t panels = (g->units + k->nr - 1) / k->nr * k->nr;
@@ -81,6 +82,7 @@ int fbp_plan_create(const struct fbp_graph *graph, const char *isa, fbp_plan **r
     if (status == FBP_OK) {
         fbp_graph_order(plan);
         fbp_graph_measure(plan);
+        fbp_fold_find(plan);
         layout(plan);
         status = fbp_arena_open(&plan->store);
     }

@@ -57,24 +57,40 @@ void fbp_deactivate(const struct pass *p, int g, size_t r0, size_t r1)
 
 /* ---- dense: O = f([X 1] W),  dX = dZ W^T; matmul: the same with a constant ------------------------------------------------- */
 
-static void dense_forward(const struct pass *p, int g, size_t r0, size_t r1)
+void fbp_product_forward(const struct pass *p, int g, int of, struct fbp_weights w, const void *bias, size_t r0, size_t r1)
 {
     const struct fbp_plan *plan = p->plan;
     const struct gate *gate = &plan->gate[g];
     const struct fbp_act_kernels *act = &plan->kernels->act[gate->act];
-    const struct fbp_weights w = fbp_weights_of(plan, gate);
     const int in_registers = act->epilogue != FBP_STORE, tilewise = act->tilewise && !gate->function;
     plan->kernels->gemm_rows(&(struct fbp_gemm){
-        .m = r1 - r0, .n = gate->width, .k = gate->weights,
-        .a = rows_into(p, g, 0, r0),
+        .m = r1 - r0, .n = gate->width, .k = plan->gate[of].weights,
+        .a = rows_into(p, of, 0, r0),
         .b = w.b, .ldb = w.ldb, .panel = w.panel,
-        .start = gate->bias ? plan->params + bytes(plan, gate->w + gate->weights * gate->width) : NULL,
+        .start = bias,
         .c = fbp_out_at(p, g, r0), .ldc = (ptrdiff_t)p->ws->gate[g].ld,
         .epilogue = act->epilogue,
         .o = slope_at(p, g, r0), .ldo = (ptrdiff_t)gate->ld,
         .after = tilewise && !in_registers ? act->forward : NULL,
         .after_parameter = gate->parameter});
     if (!tilewise) fbp_activate(p, g, r0, r1);
+}
+
+/* Whether a result of prediction is asked for at gate g. */
+static int asked_for(const struct pass *p, int g)
+{
+    for (int i = 0; i < p->results; i++)
+        if (p->result[i].node == g) return 1;
+    return 0;
+}
+
+static void dense_forward(const struct pass *p, int g, size_t r0, size_t r1)
+{
+    const struct fbp_plan *plan = p->plan;
+    const struct gate *gate = &plan->gate[g];
+    const void *bias = gate->bias ? plan->params + bytes(plan, gate->w + gate->weights * gate->width) : NULL;
+    if (gate->folded && p->result && !asked_for(p, g)) return;
+    fbp_product_forward(p, g, g, fbp_weights_of(plan, gate), bias, r0, r1);
 }
 
 static void dense_backward(const struct pass *p, int g, size_t r0, size_t r1)

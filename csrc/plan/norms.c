@@ -90,8 +90,15 @@ void fbp_batch_norm_statistics(const struct pass *p, int g, size_t j0, size_t j1
 
 void fbp_batch_norm_forward(const struct pass *p, int g, size_t r0, size_t r1)
 {
+    const struct gate *gate = &p->plan->gate[g];
+    if (p->result && gate->folds) {
+        struct fbp_weights w = fbp_weights_of(p->plan, &p->plan->gate[gate->in[0].from]);
+        w.b = gate->folded_weights;
+        fbp_product_forward(p, g, gate->in[0].from, w, gate->folded_bias, r0, r1);
+        return;
+    }
     struct fbp_norm f = norm_of(p, g, r0, r1);
-    if (p->ws->gate[g].grad == NULL) fbp_batch_norm_statistics(p, g, 0, p->plan->gate[g].width);    /* prediction */
+    if (p->result) fbp_batch_norm_statistics(p, g, 0, p->plan->gate[g].width);    /* prediction */
     f.mean = column_row(p->plan, p->ws, g, FBP_MEAN, 0);
     f.scale = column_row(p->plan, p->ws, g, FBP_SCALE, 0);
     p->plan->kernels->normalize_columns(&f);

@@ -53,6 +53,11 @@ struct gate {
     char *wp;                       /* panels of the weights, which training updates; NULL where params itself serves */
     char *slot[FBP_MAX_SLOTS];      /* optimizer state of W: weights as in wp, or as in params; then the bias row */
     size_t state;                   /* its state (2, width) starts there in state */
+    /* prediction, see fold.c */
+    int folded;                     /* a dense gate whose batch norm does its work */
+    int folds;                      /* such a batch norm */
+    char *folded_weights;           /* as the weights of the dense gate */
+    char *folded_bias;              /* a row, and one of scales */
 };
 
 /* A block of one gate's W, the piece of work of phase B: rows i0 .. i1 of the weights, one panel of columns from j on,
@@ -141,6 +146,7 @@ struct fbp_plan {
     struct fbp_lock lock;           /* readers: predict; writer: all else */
     atomic_int exports;             /* writable views of params that are out */
     atomic_int touched;             /* one was out since the packed weights were made, or a fork came between */
+    int fold_due;                   /* folded weights are not those of params and state */
     int behind;                     /* training has updated packed weights that params does not show yet */
     struct workspace *training;
     _Atomic int64_t forward_rows;   /* rows whose activations `training` holds, -1 for none */
@@ -167,12 +173,20 @@ struct pass {
     int inputs_wanted;              /* also the gradients of the inputs */
     void *const *out, *const *dx;   /* by hand: where outputs, and gradients of inputs, are copied to; or NULL */
     int from, to;                   /* the gates at work */
+    const struct fbp_result *result;    /* prediction: the nodes asked for */
+    int results;
     atomic_int *bad;                /* set to a status when a label, target or index is wrong, or a function gave up */
     atomic_int *stop;               /* set when the caller wants the step given up; NULL in short steps */
     fbp_poll *interrupted;          /* on the calling thread of long steps, else NULL */
     double *polled;                 /* ... and the time of the last look, its own */
 };
 #define FBP_LONG_OPERATIONS 1e9     /* a step of so much work is worth giving up half-way */
+
+/* Where a gate's weights are: as B of a product, see struct fbp_gemm. */
+struct fbp_weights {
+    const char *b;
+    ptrdiff_t ldb, panel;
+};
 
 /* graph.c */
 int fbp_graph_exists(const struct fbp_graph *graph);
@@ -202,6 +216,8 @@ static inline char *fbp_grad_at(const struct pass *p, int g, size_t r)
 {
     return p->ws->gate[g].grad + r * p->plan->gate[g].ld * p->plan->kernels->size;
 }
+/* O = f([X 1] W) at gate g, X being the input of gate `of`, which has the shape of W. */
+void fbp_product_forward(const struct pass *p, int g, int of, struct fbp_weights w, const void *bias, size_t r0, size_t r1);
 fbp_gate_fn fbp_row_norm_forward, fbp_row_norm_backward, fbp_batch_norm_forward, fbp_batch_norm_backward;
 void fbp_batch_norm_statistics(const struct pass *p, int g, size_t j0, size_t j1);
 void fbp_batch_norm_sums(const struct pass *p, int g, size_t j0, size_t j1);
@@ -243,6 +259,11 @@ static inline int64_t fbp_category(const struct fbp_plan *plan, const struct wor
 /* Columns of the targets of output k. */
 static inline size_t fbp_target_width(const struct fbp_plan *plan, int k) { return plan->gate[plan->output[k].node].width; }
 
+/* fold.c */
+void fbp_fold_find(struct fbp_plan *plan);
+void fbp_fold_layout(struct fbp_plan *plan, struct gate *norm);
+void fbp_fold(struct fbp_plan *plan);
+
 /* update.c: what comes before phase B, it, and what comes after; all called by the first thread of a team. */
 void fbp_update_begin(struct fbp_plan *plan, int by_hand);
 void fbp_update_phase(struct fbp_plan *plan, const struct workspace *ws, size_t rows, struct fbp_team *team);
@@ -271,12 +292,6 @@ static inline int64_t fbp_label(const struct fbp_array *a, int64_t row)     /* t
     memcpy(&label, a->data + row * a->row_stride, sizeof label);
     return label;
 }
-
-/* Where a gate's weights are: as B of a product, see struct fbp_gemm. */
-struct fbp_weights {
-    const char *b;
-    ptrdiff_t ldb, panel;
-};
 
 static inline struct fbp_weights fbp_weights_of(const struct fbp_plan *plan, const struct gate *gate)
 {

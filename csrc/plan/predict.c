@@ -99,7 +99,8 @@ static void prediction_part(void *context, int part, int thread)
     for (int i = 0; i < thread; i++) ws = ws->next;
     fbp_share(q->rows, part, q->parts, &from, &to);
     for (int64_t r = from; r < to; r += (int64_t)plan->row_block) {
-        struct pass p = {.plan = plan, .ws = ws, .x = q->x, .first = q->first + r, .rows = to - r, .to = plan->gates, .bad = &q->bad};
+        struct pass p = {.plan = plan, .ws = ws, .x = q->x, .first = q->first + r, .rows = to - r, .to = plan->gates, .bad = &q->bad,
+                         .result = q->result, .results = q->results};
         if (plan->forward_operations * (double)q->rows > FBP_LONG_OPERATIONS) {
             p.stop = &q->stop;
             p.interrupted = thread == 0 ? q->interrupted : NULL;
@@ -123,10 +124,11 @@ int fbp_predict(fbp_plan *plan, const struct fbp_array *x, const struct fbp_resu
     if (q.rows <= 0) return FBP_OK;
     const int threads = fbp_threads_for(plan, row_cost * (double)q.rows);
     fbp_lock_read(&plan->lock);
-    if (atomic_load(&plan->exports) > 0 || atomic_load(&plan->touched)) {
+    if (atomic_load(&plan->exports) > 0 || atomic_load(&plan->touched) || plan->fold_due) {
         fbp_lock_release(&plan->lock);
         fbp_lock_write(&plan->lock);
         fbp_weights_refresh(plan);
+        fbp_fold(plan);
         fbp_lock_release(&plan->lock);
         fbp_lock_read(&plan->lock);
     }

@@ -111,7 +111,7 @@ int fbp_train(fbp_plan *plan, const struct fbp_array *x, const struct fbp_target
             p.polled = &polled;
             polled = fbp_seconds();
         }
-        plan->behind = 1;
+        plan->behind = plan->fold_due = 1;
         struct fbp_team team;
         fbp_team_open(&team, fbp_training_threads(plan, rows), plan->operations * (double)(run->end - run->next));
         status = training(&p, run, &team);
@@ -147,6 +147,7 @@ int fbp_forward(fbp_plan *plan, const struct fbp_array *x, int training, void *c
             plan->forward_rows = rows;
             plan->forward_training = training;
             plan->draws += training;
+            plan->fold_due |= training;
             if (training) fbp_batch_norm_remember(plan, plan->training, (size_t)rows);
         }
     }
@@ -198,7 +199,7 @@ int fbp_update(fbp_plan *plan)
     fbp_lock_write(&plan->lock);
     fbp_weights_refresh(plan);
     fbp_update_begin(plan, 1);
-    plan->behind = 1;
+    plan->behind = plan->fold_due = 1;
     const double operations = 8.0 * (double)plan->parameters;
     struct fbp_team team;
     fbp_team_open(&team, fbp_threads_for(plan, operations), operations);

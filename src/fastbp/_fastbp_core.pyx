@@ -239,7 +239,7 @@ cdef class Plan:
         return self._vector(fbp_plan_grads(self.plan), fbp_plan_parameters(self.plan), False)
 
     def state(self):
-        return self._vector(fbp_plan_state(self.plan), fbp_plan_state_size(self.plan), False)
+        return self._vector(fbp_plan_state(self.plan), fbp_plan_state_size(self.plan), True)
 
     def set_trainable(self, int node, bint trainable):
         cdef int status
