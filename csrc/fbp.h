@@ -106,17 +106,18 @@ struct fbp_graph {
 };
 
 /* The numbers of an optimizer; those that its row does not have are not looked at. From FBP_L2 on, 0 is none. With g the gradient
- * of a batch, or the mean of the last FBP_ACCUMULATE ones: g is clipped, then l2 W added to it, and the update starts from W less
- * rate weight_decay W. */
+ * of a batch, or the mean of the last FBP_ACCUMULATE ones: g is clipped, then l2 W + l1 sign(W) added to it, and the update starts
+ * from W less rate weight_decay W. */
 enum fbp_hyper {
     FBP_RATE,
     FBP_BETA1, FBP_BETA2,       /* what the means of g and of g^2 keep of themselves: momentum is beta1, RMSprop's alpha beta2 */
     FBP_EPS,
-    FBP_L2, FBP_WEIGHT_DECAY,
-    FBP_DECAY_BIASES,           /* whether these two also act on the bias rows */
+    FBP_L2, FBP_L1, FBP_WEIGHT_DECAY,
+    FBP_DECAY_BIASES,           /* whether these three also act on the bias rows */
     FBP_CLIP_NORM,              /* g shrunk to this norm, over all parameters, where it has a larger one */
     FBP_CLIP_VALUE,             /* each element of g limited to -value .. value */
     FBP_ACCUMULATE,             /* training steps for each update; their gradients add up in grads */
+    FBP_MAX_NORM,               /* after an update, columns of W without the bias are shrunk to this norm where theirs is larger */
     FBP_HYPER
 };
 
@@ -153,6 +154,7 @@ int fbp_plan_slots(const fbp_plan *plan);                       /* state vectors
 /* Copies the values of a slot, in the order of params, to `values` (reals of the plan's dtype); or, with back, from there. */
 void fbp_plan_copy_slot(fbp_plan *plan, int slot, void *values, int back);
 int64_t fbp_plan_updates(fbp_plan *plan);                       /* updates done so far: the t of Adam's corrections */
+void fbp_plan_set_updates(fbp_plan *plan, int64_t updates);
 
 /* Asked now and then during long steps, on the calling thread: whether to give up the step (which then changes nothing) and
  * return FBP_PAUSED early. */

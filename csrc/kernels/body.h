@@ -58,6 +58,7 @@ const struct fbp_kernels KERNELS_TABLE = {
     .move_average = move_average,
     .dropout = dropout,
     .sum_squares = sum_squares,
+    .limit_norms = limit_norms,
     .act = ACTIVATIONS,
     .loss = LOSSES,
     .optimizer = OPTIMIZERS,

@@ -52,13 +52,13 @@ struct fbp_gemm {
     int more;                   /* sums go on from what is there */
 };
 
-/* The numbers of one step of an optimizer. It takes g = min(limit, max(-limit, scale dW)) + l2 W for the gradient, and
- * W - decay W for the weights it changes. */
+/* The numbers of one step of an optimizer. It takes g = min(limit, max(-limit, scale dW)) + l2 W + l1 sign(W) for the
+ * gradient, and W - decay W for the weights it changes. */
 struct fbp_rule {
     double rate, eps;           /* where the optimizer is `corrected`, with the corrections of this step in them */
     double beta1, beta2;        /* what the means of g and of g^2 keep of themselves; beta1 is also the momentum */
-    double scale, limit, l2, decay;
-    int plain;                  /* scale 1, no limit, no l2, no decay: g = dW */
+    double scale, limit, l2, l1, decay;
+    int plain;                  /* scale 1, no limit, no l2, no l1, no decay: g = dW */
 };
 
 /* An optimizer's pass over a block of weights (rows x cols): reads the gradient, updates weights and slots. */
@@ -206,6 +206,8 @@ struct fbp_kernels {
     void (*dropout)(const struct fbp_dropout *);
     /* The sum of the squares of n reals. */
     double (*sum_squares)(const void *x, size_t n);
+    /* Columns of w (rows x cols, stride ldw) whose norm is larger than `most` are shrunk to it. */
+    void (*limit_norms)(void *w, ptrdiff_t ldw, size_t rows, size_t cols, double most);
     struct fbp_act_kernels act[FBP_ACT_COUNT];
     struct fbp_loss_kernels loss[FBP_LOSS_COUNT];
     struct fbp_optimizer_kernels optimizer[FBP_OPTIMIZER_COUNT];

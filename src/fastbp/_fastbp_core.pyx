@@ -9,6 +9,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
+import operator
 import os
 from threading import get_ident as _get_ident
 
@@ -75,6 +76,7 @@ cdef extern from "fbp.h" nogil:
     int fbp_plan_slots(const fbp_plan *plan)
     void fbp_plan_copy_slot(fbp_plan *plan, int slot, void *values, int back)
     int64_t fbp_plan_updates(fbp_plan *plan)
+    void fbp_plan_set_updates(fbp_plan *plan, int64_t updates)
     void fbp_plan_export(fbp_plan *plan, int count)
     void fbp_plan_set_hyper(fbp_plan *plan, const double *hyper)
     ctypedef struct fbp_run "struct fbp_run":
@@ -262,16 +264,33 @@ cdef class Plan:
     def updates(self):
         return fbp_plan_updates(self.plan)
 
+    @updates.setter
+    def updates(self, value):
+        cdef int64_t count = operator.index(value)
+        if count < 0:
+            raise ValueError(f"updates must be at least 0, got {count}")
+        with nogil:
+            fbp_plan_set_updates(self.plan, count)
+
+    cdef _copy_slot(self, int i, object values, bint back):
+        cdef void *data = ARRAY_DATA(values)
+        if not 0 <= i < fbp_plan_slots(self.plan):
+            raise ValueError(f"slot must be from 0 to {self.slots - 1}, got {i}")
+        with nogil:
+            fbp_plan_copy_slot(self.plan, i, data, back)
+
     def slot(self, int i):
         """A copy of state vector i of the optimizer, in the order of params."""
-        cdef void *to
-        if not 0 <= i < self.slots:
-            raise ValueError(f"slot must be from 0 to {self.slots - 1}, got {i}")
         values = np.empty(self.parameters, self.numpy_dtype)
-        to = ARRAY_DATA(values)
-        with nogil:
-            fbp_plan_copy_slot(self.plan, i, to, 0)
+        self._copy_slot(i, values, False)
         return values
+
+    def set_slot(self, int i, values):
+        """State vector i of the optimizer becomes a copy of values, real numbers in the order of params."""
+        cdef _Array array = _read(values, "values")
+        if array.ndim != 1 or array.a.rows != self.parameters:
+            raise ValueError(f"values must have shape ({self.parameters},), got {array.shape}")
+        self._copy_slot(i, np.ascontiguousarray(array.value, self.numpy_dtype), True)
 
     def set_hyper(self, *values):
         cdef double hyper[FBP_HYPER]
