@@ -60,6 +60,7 @@ def check_gradients(net: fb.Sequential, x: Array, y: Array) -> None:
     central_differences(net, x, x, y).check(dx)
 
 
+@pytest.mark.filterwarnings("ignore:loss 'cross_entropy' takes logits")
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_gradients(activation: str, target: str) -> None:

@@ -181,17 +181,23 @@ def test_embeddings_refuse_what_is_no_category(bad: float) -> None:
     for name, call in calls:
         with pytest.raises(ValueError) as caught:
             call()
-        wanted = f"{name} must hold whole numbers 0 .. 2 for an Embedding, got {wrong[2, 1]} in row 2, column 1"
+        wanted = f"{name} must hold whole numbers 0 .. 2 for an Embedding, got {wrong[2, 1]} in row 2"
         assert str(caught.value) == wanted
     np.testing.assert_array_equal(net.params, before)
     assert net.draws == 0
     net.train_step([good, good], labels)
 
 
-def test_embeddings_stand_on_inputs() -> None:
+def test_embeddings_of_computed_numbers() -> None:
     x = fb.Input(2)
-    with pytest.raises(ValueError, match="x must be an Input, or columns of one"):
-        fb.Embedding(3, 2)(x + 1)
+    net = model(x, fb.Embedding(3, 2)(x + 1))
+    assert net.forward([[-1, 1]]).shape == (1, 4)
+    with pytest.raises(ValueError, match=r"an Embedding must get whole numbers 0 \.\. 2, got 3"):
+        net.forward([[-1, 2]])
+    assert net.draws == 1
+
+
+def test_categories_are_told_apart() -> None:
     with pytest.raises(ValueError, match=r"categories must be at most 16777216, to be told apart in float32"):
         fb.Sequential([fb.Input(1), fb.Embedding(2**24 + 1, 1, weight_init="zeros")])
 
@@ -393,9 +399,11 @@ def test_predict_returns_any_node() -> None:
     assert net.predict(X, nodes=[dense])[0].shape == (5000, 4)
     memory = np.empty((5000, 4))
     assert net.predict(X, nodes=dense, out=memory) is memory
-    for stranger in (fb.Input(3), fb.Dense(3), "relu"):
+    for stranger in (fb.Input(3), fb.Dense(3)):
         with pytest.raises(ValueError, match="nodes must be values or layers of this network, got"):
             net.predict(X, nodes=stranger)
+    with pytest.raises(TypeError, match="nodes must be values or layers of the network, got 'relu'"):
+        net.predict(X, nodes="relu")
 
 
 # Errors ---------------------------------------------------------------------------------------------------------------

@@ -142,8 +142,8 @@ static void cross_entropy_rows(const struct fbp_loss_rows *l)
 
 #define LOSSES                                                                  \
     {                                                                           \
-        [FBP_SQUARED_ERROR] = {"squared_error", 0, 0, squared_error_rows},      \
-        [FBP_CROSS_ENTROPY] = {"cross_entropy", 1, 1, cross_entropy_rows},      \
+        [FBP_SQUARED_ERROR] = {"squared_error", 0, 0, NAN, squared_error_rows},      \
+        [FBP_CROSS_ENTROPY] = {"cross_entropy", 1, 1, NAN, cross_entropy_rows},      \
     }
 
 #endif

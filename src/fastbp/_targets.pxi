@@ -1,13 +1,23 @@
 # Targets of a network, and losses by themselves.
 
-cdef _Array _read_targets(object y, str name, int64_t rows, int64_t width, int dtype, bint takes_labels, bint *labels,
-                          bint check):
-    """Targets for `rows` rows of `width` outputs: integer labels (rows,) where the loss takes them, else (rows, width)."""
+cdef bint _takes_labels(int loss):
+    return loss >= 0 and LOSSES[loss] == "cross_entropy"
+
+
+cdef _Array _read_rows(object y, str name, int64_t rows):
+    """As many of anything."""
     cdef _Array array = _read(y, name)
-    cdef int64_t where = 0, value = 0
-    labels[0] = takes_labels and array.ndim == 1
     if array.ndim == 0 or array.a.rows != rows:
         raise ValueError(f"{name} must have as many rows as x, {rows}, got shape {array.shape}")
+    return array
+
+
+cdef _Array _read_targets(object y, str name, int64_t rows, int64_t width, int dtype, int loss, bint *labels, bint check):
+    """Targets for `rows` rows of `width` outputs: integer labels (rows,) where the loss takes them, else (rows, width)."""
+    cdef _Array array = _read_rows(y, name, rows)
+    cdef int64_t where = 0, value = 0
+    cdef bint takes_labels = _takes_labels(loss)
+    labels[0] = takes_labels and array.ndim == 1
     if labels[0]:
         if array.a.type <= FBP_TYPE_F16:
             raise TypeError(f"{name} must hold integer class labels (batch,) or one-hot rows (batch, {width}), "
@@ -44,7 +54,7 @@ def loss_gradient(int loss, out, target):
     out = np.require(out, np.float32 if out.dtype == np.float32 else np.float64, ["C_CONTIGUOUS", "ALIGNED"])
     width = out.shape[1]
     dtype = FBP_F32 if out.dtype == np.float32 else FBP_F64
-    ya = _read_targets(target, "target", out.shape[0], width, dtype, LOSSES[loss] == "cross_entropy", &labels, True)
+    ya = _read_targets(target, "target", out.shape[0], width, dtype, loss, &labels, True)
     dout = np.empty_like(out)
     data = ARRAY_DATA(out)
     gradient = ARRAY_DATA(dout)

@@ -70,6 +70,15 @@ def positive(name: str, value: int) -> int:
     return int(value)
 
 
+def count(name: str, value: int) -> int:
+    """Return `value` as an int from 0 to 2**32 - 1, or raise."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} must be an integer, got {type(value).__name__}")
+    if not 0 <= value < 1 << 32:
+        raise ValueError(f"{name} must be from 0 to 2**32 - 1, got {value}")
+    return int(value)
+
+
 def threads(n: int) -> int:
     """Return `n` as a number of threads, 1 to 256, or raise."""
     n = positive("n", n)

@@ -10,7 +10,7 @@ order:
    dW = A^T dZ; dX = dZ weight^T
 4. `network`: the gates in topological order, forward; in the reverse order, backward; gradients add up
 5. `optimizers`: W = W - learning_rate * dW; `updates`: when
-6. `model`: forward, backward, update, and again; `heads`: each output with its loss
+6. `training`: forward, backward, update, and again; `model`: the network it is done with; `heads`: its losses
 
 then, if you like, `norm_gates` (more gates), `layer`, `layers`, `blocks` and `norms` (what makes gates, and has
 names for their parameters), `sequential` (layers in a row) and `data` (what arrays are accepted). The graph

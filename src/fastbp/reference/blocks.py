@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import numpy.typing as npt
-
 from fastbp.checks import Array, fraction, positive
-from fastbp.initializers import initialize
+from fastbp.initializers import Init, initialize
 from fastbp.reference.gate import Place
 from fastbp.reference.layer import Layer, LiveView
 from fastbp.reference.network import NOTHING
@@ -58,7 +56,7 @@ class Dropout(Layer):
 class Embedding(Layer):
     """O = [W[x0] W[x1] ...]: for each column of whole numbers, the row of W that it names; all columns share W.
 
-    It stands on an `Input`, or on columns of one: there is no gradient of X.
+    It should stand on an `Input`, or on columns of one, ``fb.Embedding(7, 3)(x[:, :1])``: there is no gradient of X.
 
     Parameters
     ----------
@@ -66,7 +64,7 @@ class Embedding(Layer):
         V: X holds whole numbers from 0 to V - 1.
     units : int
         D, the numbers for each category: O has I D columns for the I columns of X.
-    weight_init : str or array-like
+    weight_init : str, float, array-like or callable
         See `fastbp.initializers.initialize`; shape (V, D).
     seed : int, optional
         Of the initial weights, 0 <= seed < 2**64; by default that of the network.
@@ -97,7 +95,7 @@ class Embedding(Layer):
         categories: int,
         units: int,
         *,
-        weight_init: str | npt.ArrayLike = "glorot_uniform",
+        weight_init: Init = "glorot_uniform",
         seed: int | None = None,
     ) -> None:
         super().__init__(seed=seed)
@@ -106,11 +104,6 @@ class Embedding(Layer):
         self._weight_init = weight_init
 
     def _gate(self, x: Value) -> Value:
-        source = x
-        while source.gate == "slice":
-            source = source.inputs[0]
-        if source.gate != "input":
-            raise ValueError(f"x must be an Input, or columns of one: an Embedding takes no computed numbers, got {x!r}")
         return Value("embedding", [x], x.width * self.units, settings=[self.categories], layer=self)
 
     def initial(self, inputs: int, seed: int, step: int) -> tuple[Array, Array]:

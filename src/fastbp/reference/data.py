@@ -17,7 +17,6 @@ from fastbp.values import Value
 Arrays = npt.ArrayLike | Sequence[npt.ArrayLike]  # a list where a network has several inputs or outputs
 AnyArray = npt.NDArray[Any]
 Weights = Array | None  # of rows; None if all are 1
-EXACT = 2**24  # whole numbers up to this are float32
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Data:
         Whether outputs, targets and the like come in lists, even if there is one only.
     dtype : dtype
     categories : tuple of (int, slice, int)
-        For each embedding the input it stands on, the columns of it, and how many categories V there are.
+        For each embedding that stands on an input: which, the columns of it, and how many categories V there are.
     """
 
     inputs: tuple[Value, ...]
@@ -108,16 +107,18 @@ class Data:
 
 
 def categories_of(values: Sequence[Value], inputs: Sequence[Value], dtype: np.dtype[Any]) -> tuple[tuple[int, slice, int], ...]:
-    """Find what each embedding reads, see `Data`; raise if the dtype cannot hold its categories."""
+    """Find what embeddings read of inputs, see `Data`; raise if the dtype cannot tell their categories apart."""
+    exact = 2 ** (np.finfo(dtype).nmant + 1)  # all whole numbers up to this are of the dtype
     found = []
     for value in values:
         if value.gate == "embedding":
             source, start, count = value.inputs[0], 0, int(value.settings[0])
             while source.gate == "slice":
                 source, start = source.inputs[0], start + int(source.settings[0])
-            if dtype == np.float32 and count > EXACT:
-                raise ValueError(f"categories must be at most {EXACT}, to be told apart in float32, got {count}")
-            found.append((inputs.index(source), slice(start, start + value.inputs[0].width), count))
+            if count > exact:
+                raise ValueError(f"categories must be at most {exact}, to be told apart in {dtype}, got {count}")
+            if source.gate == "input":
+                found.append((inputs.index(source), slice(start, start + value.inputs[0].width), count))
     return tuple(found)
 
 
@@ -127,7 +128,7 @@ def check_categories(name: str, X: AnyArray, columns: slice, count: int) -> None
     bad = np.argwhere(~((part >= 0) & (part < count) & (part == np.trunc(part))))
     if len(bad):
         row, column = bad[0]
-        came = f"{part[row, column]} in row {row}, column {columns.start + column}"
+        came = f"{part[row, column]} in row {row}"
         raise ValueError(f"{name} must hold whole numbers 0 .. {count - 1} for an Embedding, got {came}")
 
 

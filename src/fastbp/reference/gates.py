@@ -216,6 +216,9 @@ class Embedding(Gate):
     """
 
     def forward(self, X: Array) -> Array:
+        bad = ~((X >= 0) & (len(self.W) > X) & (np.trunc(X) == X))
+        if bad.any():  # of the inputs of a network this is known before
+            raise ValueError(f"an Embedding must get whole numbers 0 .. {len(self.W) - 1}, got {X[bad][0]}")
         self.index = X.astype(np.intp)
         return self.W[self.index].reshape(len(X), self.value.width)
 

@@ -12,10 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.checks import Array, gradient, real_number, reals
+from fastbp.reference.activations import activation_named
 from fastbp.reference.losses import Loss, Target, loss_named
 
 UserLoss = Callable[[Array, Target], tuple[float, npt.ArrayLike]]  # (out, target) -> (loss, dout)
 LossLike = str | UserLoss
+PROBABILITIES = {"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid"}  # f(logits), by loss
+NO_PROBABILITIES = f"predict_proba needs loss={' or '.join(map(repr, PROBABILITIES))}"
 NO_WEIGHTS = "a loss of your own sees whole batches and takes no sample weights: sample_weight must be None, got weights"
 
 
@@ -73,6 +76,14 @@ class Head:
             scores["accuracy"] = float((O.argmax(axis=1) == labels).mean())
         return scores
 
+    def probabilities(self, Z: Array) -> Array:
+        """Return the probabilities that outputs are logits of, or raise."""
+        if self.name not in PROBABILITIES:
+            raise RuntimeError(f"{NO_PROBABILITIES}, got {self.name!r}")
+        O = np.empty_like(Z)
+        activation_named(PROBABILITIES[self.name]).forward(Z, O)
+        return O
+
 
 def heads_of(
     loss: LossLike | Sequence[LossLike] | None, loss_weights: Sequence[float] | None, outputs: int, listed: bool
@@ -90,7 +101,7 @@ def heads_of(
     if len(weights) != outputs:
         raise ValueError(f"loss_weights must be a list of {outputs} numbers, one for each output, got {len(weights)}")
     return tuple(
-        Head(one if callable(one) else loss_named(one), weight)  # type: ignore[arg-type]
+        Head(one if callable(one) and not isinstance(one, type) else loss_named(one), weight)  # type: ignore[arg-type]
         for one, weight in zip(given, weights, strict=True)
     )
 

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.checks import Array, boolean, float_dtype, float_like, positive, required, rows
-from fastbp.initializers import initialize
+from fastbp.initializers import Init, initialize
 from fastbp.reference.activations import activation_named
 from fastbp.reference.gate import Place
 from fastbp.reference.layer import NOT_BUILT, Alone, LiveView
@@ -98,7 +98,7 @@ class Dense(Alone):
         Whether there is a bias; without it A = X, and W is (I, U).
     inputs : int, optional
         I. With it the layer can be used alone; in a network it follows from the layer below.
-    weight_init, bias_init : str or array-like
+    weight_init, bias_init : str, float, array-like or callable
         See `fastbp.initializers.initialize`; shapes (I, U) and (U,).
     seed : int, optional
         Of the initial weights, 0 <= seed < 2**64. By default that of the network, or for a layer alone a fresh one.
@@ -143,8 +143,8 @@ class Dense(Alone):
         *,
         bias: bool = True,
         inputs: int | None = None,
-        weight_init: str | npt.ArrayLike = "glorot_uniform",
-        bias_init: str | npt.ArrayLike = "zeros",
+        weight_init: Init = "glorot_uniform",
+        bias_init: Init = "zeros",
         seed: int | None = None,
         dtype: npt.DTypeLike = "float32",
     ) -> None:
@@ -176,7 +176,7 @@ class Dense(Alone):
         """Draw the initial W (I+1, U), or (I, U), in float64."""
         self.seed = seed
         weight = initialize(self._weight_init, (inputs, self.units), seed=seed, step=step, name="weight_init")
-        bias = initialize(self._bias_init, (self.units,), seed=seed, step=step, name="bias_init")
+        bias = initialize(self._bias_init, (self.units,), seed=seed, step=step, inputs=inputs, name="bias_init")
         return (np.vstack([weight, bias]) if self.has_bias else weight), NOTHING[1]
 
     def join(self, place: Place) -> None:

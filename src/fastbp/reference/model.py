@@ -1,43 +1,32 @@
 # ruff: noqa: E741 - O is the field's letter for an output
-"""A network, and the training loop.
-
-One step of training, in four lines:
-
-    O = net.forward(x)           # gate by gate: the output of one is the input of the next
-    E, dO = loss(O, y)
-    net.backward(dO)             # gate by gate, from the last to the first: the chain rule
-    net.update()                 # only now, when every gradient is known, do the weights change
-
-The order of the last two matters: dX = delta W^T needs the weights that the forward pass used.
-"""
+"""A network: from its inputs to its outputs and back. How it is trained is in `training`."""
 
 from __future__ import annotations
 
-import time
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.checks import NO_FORWARD, Array, callback_or_none, float_dtype, positive, required
-from fastbp.history import History
-from fastbp.reference.activations import ACTIVATIONS
-from fastbp.reference.data import AnyArray, Arrays, Data, Weights, categories_of, listed_or_single
-from fastbp.reference.heads import LossLike, heads_of
+from fastbp.checks import NO_FORWARD, Array, count, float_dtype, required
+from fastbp.reference.data import Arrays, Data, categories_of, listed_or_single
+from fastbp.reference.heads import NO_PROBABILITIES, LossLike, heads_of
 from fastbp.reference.layer import Input, Layer, LiveView
-from fastbp.reference.losses import Target
 from fastbp.reference.network import Network, Pass, graph
 from fastbp.reference.optimizers import Optimizer
+from fastbp.reference.training import Training
 from fastbp.reference.updates import Updates
-from fastbp.rng import STREAM_SHUFFLE, checked_seed, fresh_seed, permutation
+from fastbp.rng import checked_seed, fresh_seed
 from fastbp.values import Value
 
 PREDICT_ROWS = 4096  # rows predicted at a time: the memory needed does not grow with the data
 Nodes = Value | Layer
+TWICE = "loss 'cross_entropy' takes logits, and the last layer is a softmax: it is applied twice; leave it out"
 
 
-class Model:
+class Model(Training):
     """A graph of gates, from its inputs to its outputs.
 
     Forward visits the gates in topological order, backward in reverse; where a value is used more than once, its gradients
@@ -113,6 +102,9 @@ class Model:
         self.outputs: tuple[Value, ...] = listed_or_single(outputs)
         values = graph(self.inputs, self.outputs)
         heads = heads_of(loss, loss_weights, len(self.outputs), listed)
+        for head, value in zip(heads, self.outputs, strict=False):
+            if head.name == "cross_entropy" and value.activation == "softmax":
+                warnings.warn(TWICE, stacklevel=3 if type(self) is not Model else 2)
         self.loss, self.optimizer = loss, optimizer
         self.dtype = float_dtype(dtype)
         self.seed = fresh_seed() if seed is None else checked_seed(seed)
@@ -125,8 +117,8 @@ class Model:
         for layer in self.layers:
             layer.in_network = True
         self._updates = Updates(self._network, optimizer) if optimizer else None
-        self._epoch = 0  # epochs trained so far: each has a random order of its own
-        self._pass: Pass | None = None  # the last forward pass
+        self._epoch = 0
+        self._pass = None
 
     @property
     def draws(self) -> int:
@@ -135,11 +127,7 @@ class Model:
 
     @draws.setter
     def draws(self, value: int) -> None:
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-            raise TypeError(f"draws must be an integer, got {type(value).__name__}")
-        if not 0 <= value < 1 << 32:
-            raise ValueError(f"draws must be in 0 .. 2**32 - 1, got {value}")
-        self._network.draws = int(value)
+        self._network.draws = count("draws", value)
 
     def forward(self, *x: npt.ArrayLike, training: bool = True) -> Any:
         """Return the output O, shape (m, U), or the list of outputs; keep what the way back needs.
@@ -182,96 +170,6 @@ class Model:
             self._updates.gathered.clear()
         return way(done, douts, inputs)
 
-    def update(self) -> None:
-        """Let the optimizer change all weights by `grads`: with SGD, W = W - learning_rate * dW.
-
-        Clipping, l2 and weight decay are the same as in training; `accumulate` is not: `grads` are taken as they are.
-        """
-        self._needed_updates().now()
-
-    def train_step(self, x: Arrays, y: Arrays, sample_weight: npt.ArrayLike | None = None) -> float:
-        """Do forward, backward and update on one batch; return its loss before the update.
-
-        x and y are lists for several inputs and outputs; `sample_weight`, shape (m,), is as for `fit`.
-        """
-        self._trainable()
-        X = self._data.x("x", x)
-        m = len(X[0])
-        return self._step(X, self._data.y("y", y, m), self._data.weights(y, sample_weight, m))
-
-    def _step(self, x: list[AnyArray], targets: list[Target], weights: list[Weights]) -> float:
-        self._pass = None  # what `forward` kept
-        done = self._network.forward(x, training=True)
-        E, douts = 0.0, []
-        for head, O, T, w in zip(self._data.heads, done.outputs, targets, weights, strict=True):
-            E_k, dO = head.value(O, T, w)
-            E += E_k
-            douts.append(dO)
-        done.backward(douts, inputs=False)
-        self._needed_updates().after_step()
-        return E
-
-    def fit(
-        self,
-        X: Arrays,
-        y: Arrays,
-        epochs: int = 1,
-        *,
-        batch_size: int = 32,
-        shuffle: bool = True,
-        sample_weight: npt.ArrayLike | None = None,
-        validation_data: Sequence[Any] | None = None,
-        callback: Callable[[int, History], bool | None] | None = None,
-    ) -> History:
-        """Train for some epochs, each of which takes every row once; return how it went.
-
-        Parameters
-        ----------
-        X : array-like, shape (n, I)
-            A list of arrays for several inputs.
-        y : array-like
-            Targets or labels, n of them, as the loss wants them. A list for several outputs.
-        epochs, batch_size : int
-            At least 1. The last batch of an epoch has the rows that are left.
-        shuffle : bool
-            Whether epoch e takes the rows in the order ``permutation(seed, STREAM_SHUFFLE, e, n)``. Epochs are counted over
-            the life of the network: a second `fit` goes on where the first one ended.
-        sample_weight : array-like, shape (n,), optional
-            What each row counts in the mean over its batch, sum w e / sum w; at least 0.
-        validation_data : (X, y) or (X, y, sample_weight), optional
-            Evaluated after each epoch.
-        callback : callable, optional
-            callback(epoch, history) after each epoch, counted as above, from 0; returning True ends the call.
-        """
-        self._trainable()
-        x = self._data.x("X", X)
-        n = len(x[0])
-        targets, weights = self._data.y("y", y, n), self._data.weights(y, sample_weight, n)
-        positive("epochs", epochs)
-        positive("batch_size", batch_size)
-        callback_or_none(callback)
-        validation = None if validation_data is None else self._data.validation(validation_data)
-        history = History()
-        for _ in range(epochs):
-            began = time.perf_counter()
-            order = permutation(self.seed, STREAM_SHUFFLE, self._epoch, n) if shuffle else np.arange(n)
-            total = 0.0
-            for start in range(0, n, batch_size):
-                batch = order[start : start + batch_size]
-                parts = [w if w is None else w[batch] for w in weights]
-                total += len(batch) * self._step([each[batch] for each in x], [T[batch] for T in targets], parts)
-            history.loss.append(total / n)
-            history.seconds.append(time.perf_counter() - began)
-            if validation is not None:
-                scores = self._scores(*validation)
-                history.val_loss.append(scores["loss"])
-                if "accuracy" in scores:
-                    history.val_accuracy.append(scores["accuracy"])
-            self._epoch += 1
-            if callback is not None and callback(self._epoch - 1, history):
-                break
-        return history
-
     def predict(self, X: Arrays, *, nodes: Nodes | Sequence[Nodes] | None = None, out: Array | None = None) -> Any:
         """Return the outputs, shape (n, U), of any number of rows; with cross-entropy they are logits.
 
@@ -299,46 +197,21 @@ class Model:
         for i, place in enumerate(self._network.places):
             if node is place.value or (isinstance(node, Layer) and node is place.value.layer):
                 return i
+        if not isinstance(node, (Value, Layer)):
+            raise TypeError(f"nodes must be values or layers of the network, got {node!r}")
         raise ValueError(f"nodes must be values or layers of this network, got {node!r}")
 
-    def predict_proba(self, X: Arrays) -> Array:
-        """Return softmax(predict(X)), shape (n, classes), for cross-entropy: each row adds up to 1."""
-        if [head.name for head in self._data.heads] != ["cross_entropy"]:
-            raise RuntimeError(f"predict_proba needs loss='cross_entropy', got {self.loss!r}")
-        Z: Array = self.predict(X)
-        ACTIVATIONS["softmax"].forward(Z, Z)
-        return Z
+    def predict_proba(self, X: Arrays) -> Any:
+        """Return the probabilities, shape (n, U), that outputs trained by cross-entropy are logits of.
 
-    def evaluate(self, X: Arrays, y: Arrays, sample_weight: npt.ArrayLike | None = None) -> dict[str, float]:
-        """Return {"loss": E}, and with cross-entropy "accuracy": how often the largest logit is the label's.
-
-        With soft labels, the label is the class of the largest weight. With several outputs, "loss" is the sum of all
-        losses times their weights, and "loss_0", "accuracy_0", "loss_1" ... are those of the single outputs.
+        softmax(predict(X)) for "cross_entropy", where each row adds up to 1; sigmoid(predict(X)) for "binary_cross_entropy".
         """
-        self._needed_loss()
-        x = self._data.x("X", X)
-        m = len(x[0])
-        return self._scores(x, self._data.y("y", y, m), self._data.weights(y, sample_weight, m))
-
-    def _scores(self, x: list[AnyArray], targets: list[Target], weights: list[Weights]) -> dict[str, float]:
-        out = self.predict(x if len(x) > 1 else x[0])
-        outputs = out if self._data.listed else [out]
         heads = self._data.heads
-        each = [head.scores(*parts) for head, *parts in zip(heads, outputs, targets, weights, strict=True)]
-        if len(heads) == 1:
-            return each[0]
-        total = {"loss": sum(head.weight * scores["loss"] for head, scores in zip(heads, each, strict=True))}
-        return total | {f"{name}_{i}": score for i, scores in enumerate(each) for name, score in scores.items()}
-
-    def _needed_loss(self) -> None:
-        required(self._data.heads or None, f"the network has no loss: pass loss= to {type(self).__name__}")
-
-    def _needed_updates(self) -> Updates:
-        return required(self._updates, f"the network has no optimizer: pass optimizer= to {type(self).__name__}")
-
-    def _trainable(self) -> None:
-        self._needed_loss()
-        self._needed_updates()
+        if not heads:
+            raise RuntimeError(f"{NO_PROBABILITIES}, got no loss")
+        out = self.predict(X)
+        outputs = out if self._data.listed else [out]
+        return self._data.out([head.probabilities(Z) for head, Z in zip(heads, outputs, strict=True)])
 
     def __repr__(self) -> str:
         """Show the call that makes this network."""

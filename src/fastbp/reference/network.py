@@ -37,7 +37,8 @@ def graph(inputs: Sequence[Value], outputs: Sequence[Value]) -> list[Value]:
     order = in_order(outputs)
     for value in order:
         if value.gate == "input" and not any(value is known for known in inputs):
-            raise ValueError(f"inputs must hold every input that outputs depend on, got none for {value!r}")
+            user = next(other for other in [*order, value] if value in other.inputs or other is value)
+            raise ValueError(f"inputs must hold every input that outputs depend on, got none for {value!r} of {user!r}")
     for value in inputs:
         if not any(value is used for used in order):
             raise ValueError(f"inputs must be used: no output depends on it, got {value!r}")
@@ -82,7 +83,7 @@ class Network:
     places : list of Place
         In topological order.
     params, grads, decays : ndarray, shape (number of parameters,)
-        W and dW of all gates in topological order, row by row; and where l2 and weight decay act.
+        W and dW of all gates in topological order, row by row; and where l2, l1 and weight decay act.
     state : ndarray
         Likewise, of batch norms and standardizations.
     draws : int

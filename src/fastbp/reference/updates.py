@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastbp.checks import Array
-from fastbp.reference.network import Network
+from fastbp.reference.network import Network, parameters_of
 from fastbp.reference.optimizers import Optimizer
 
 
@@ -48,9 +48,21 @@ class Updates:
         network, frozen = self.network, self.network.frozen()
         if frozen is None:
             self.optimizer.update(network.params, grads, self.slots, self.count, network.decays)
-            return
-        vectors, learns = [network.params, *self.slots], ~frozen
-        W, *slots = parts = [vector[learns] for vector in vectors]
-        self.optimizer.update(W, grads[learns], slots, self.count, network.decays[learns])
-        for vector, part in zip(vectors, parts, strict=True):
-            vector[learns] = part
+        else:
+            vectors, learns = [network.params, *self.slots], ~frozen
+            W, *slots = parts = [vector[learns] for vector in vectors]
+            self.optimizer.update(W, grads[learns], slots, self.count, network.decays[learns])
+            for vector, part in zip(vectors, parts, strict=True):
+                vector[learns] = part
+        for place in network.places:
+            if place.value.gate == "dense" and place.learns:
+                self.optimizer.limit(place.W[: place.value.inputs[0].width])
+
+    def penalty(self) -> float:
+        """Return l2 / 2 sum W^2 + l1 sum |W| of the parameters that decay and are not frozen."""
+        matrices = []
+        for place in self.network.places:
+            rows, _, biases = parameters_of(place.value)
+            if place.learns:
+                matrices += [place.W[: rows - biases], place.W[rows - biases if self.optimizer.decay_biases else rows :]]
+        return self.optimizer.penalty(*matrices)
