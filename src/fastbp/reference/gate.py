@@ -73,7 +73,7 @@ class Gate:
         Z = self.forward(*inputs)
         if self.value.function is not None:
             self.Z = Z
-            self.O = _own("f", self.value.function[0], Z)
+            self.O = own("f", self.value.function[0])(Z)
         elif self.value.activation == "identity":
             self.O = Z
         else:
@@ -84,7 +84,7 @@ class Gate:
     def delta(self, dO: Array) -> Array:
         """Return the error signal dZ = dO * f'(Z), shape (m, U)."""
         if self.value.function is not None:
-            return dO * _own("df", self.value.function[1], self.Z)
+            return dO * own("df", self.value.function[1])(self.Z)
         return activation_named(self.value.activation).delta(self.O, dO)
 
     def backward(self, dZ: Array) -> tuple[Array, ...]:
@@ -98,9 +98,13 @@ class Gate:
         """Change the state, when the forward pass of the whole network is over."""
 
 
-def _own(name: str, f: Callable[[Array], npt.ArrayLike], Z: Array) -> Array:
-    """Return f(Z) of a function of the user's own, in the dtype of Z, or raise if it has not the shape of Z."""
-    result = reals(f"what {name} returns", f(Z.copy()))
-    if result.shape != Z.shape:
-        raise ValueError(f"{name} must return shape {Z.shape}, got {result.shape}")
-    return result.astype(Z.dtype)
+def own(name: str, f: Callable[[Array], npt.ArrayLike]) -> Callable[[Array], Array]:
+    """Return a function of the user's own, called `name` in messages, that raises if what it gives has not the shape of Z."""
+
+    def checked(Z: Array) -> Array:
+        result = reals(f"what {name} returns", f(Z.copy()))
+        if result.shape != Z.shape:
+            raise ValueError(f"{name} must return shape {Z.shape}, got {result.shape}")
+        return result.astype(Z.dtype)
+
+    return checked
