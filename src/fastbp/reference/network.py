@@ -37,7 +37,7 @@ def graph(inputs: Sequence[Value], outputs: Sequence[Value]) -> list[Value]:
     order = in_order(outputs)
     for value in order:
         if value.gate == "input" and not any(value is known for known in inputs):
-            user = next(other for other in [*order, value] if value in other.inputs or other is value)
+            user = next((other for other in order if value in other.inputs), value)
             raise ValueError(f"inputs must hold every input that outputs depend on, got none for {value!r} of {user!r}")
     for value in inputs:
         if not any(value is used for used in order):
