@@ -272,7 +272,7 @@ def test_parameters_lie_in_topological_order() -> None:
     late = fb.Dense(2, bias=False)
     first, norm, table, batch, root = fb.Dense(4), fb.LayerNorm(), fb.Embedding(3, 2), fb.BatchNorm(), fb.RMSNorm()
     out = late(fb.concatenate([root(batch(norm(first(x)))), table(c)]))
-    net = fb.Model([x, c], out, seed=5)
+    net = fb.Model([x, c], out, optimizer=fb.SGD(), seed=5)
     assert net.layers == (first, norm, batch, root, table, late)
     parts = [first.weight, first.bias, norm.gain, norm.shift, batch.gain, batch.shift, root.gain, table.weight, late.weight]
     np.testing.assert_array_equal(net.params, np.concatenate([part.reshape(-1) for part in parts]))
@@ -283,7 +283,21 @@ def test_parameters_lie_in_topological_order() -> None:
     net.params[:] = np.arange(net.params.size)
     assert norm.shift.tolist() == [20, 21, 22, 23]
     assert not hasattr(late, "bias") and not hasattr(root, "shift")
-    assert net._network.decays.tolist() == [1] * 12 + [0] * 4 + [0] * 20 + [1] * 6 + [1] * 12
+    assert net._updates is not None
+    assert net._updates.decays.tolist() == [1] * 12 + [0] * 4 + [0] * 20 + [1] * 6 + [1] * 12
+
+
+def test_another_optimizer_may_be_assigned() -> None:
+    X, y = numbers(8, 3), numbers(8, 2, seed=1)
+    net, twin = (sequential(fb.Input(3), fb.Dense(2), loss="squared_error", optimizer=fb.SGD(0.5)) for _ in range(2))
+    net.optimizer = fb.SGD(0.125, weight_decay=0.25, decay_biases=True)
+    before = net.params.copy()
+    net.train_step(X, y)
+    np.testing.assert_allclose(net.params, before - 0.125 * (net.grads + 0.25 * before), rtol=0, atol=8 * EPS)
+    for bad, error in ((fb.SGD(0.5, 0.9), ValueError), (fb.RMSprop(), ValueError), (None, ValueError), ("sgd", TypeError)):
+        with pytest.raises(error, match="optimizer must"):
+            twin.optimizer = bad  # type: ignore[assignment]
+    assert twin.optimizer == fb.SGD(0.5)
 
 
 def test_decay_leaves_norms_alone() -> None:
@@ -397,8 +411,8 @@ def test_predict_returns_any_node() -> None:
     np.testing.assert_array_equal(first, X)
     assert residual.shape == (5000, 4)
     assert net.predict(X, nodes=[dense])[0].shape == (5000, 4)
-    memory = np.empty((5000, 4))
-    assert net.predict(X, nodes=dense, out=memory) is memory
+    with pytest.raises(ValueError, match="out must be None where nodes are asked for, got ndarray"):
+        net.predict(X, nodes=dense, out=np.empty((5000, 4)))
     for stranger in (fb.Input(3), fb.Dense(3)):
         with pytest.raises(ValueError, match="nodes must be values or layers of this network, got"):
             net.predict(X, nodes=stranger)

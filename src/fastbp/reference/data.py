@@ -96,9 +96,9 @@ class Data:
         return x, y, self.weights(data[1], data[2] if len(data) == 3 else None, m)
 
     def memory(self, out: Array, shapes: list[tuple[int, int]], listed: bool) -> Array:
-        """Return `out` if it can hold the one result there is, or raise."""
+        """Return `out` if it can hold the one output there is, or raise."""
         if listed:
-            raise ValueError(f"out must be None where there is a list of results, got {type(out).__name__}")
+            raise ValueError(f"out must be None where outputs come in a list, got {type(out).__name__}")
         if not isinstance(out, np.ndarray) or out.dtype != self.dtype:
             raise TypeError(f"out must be a {self.dtype} array, got {getattr(out, 'dtype', type(out))}")
         if out.shape != shapes[0]:

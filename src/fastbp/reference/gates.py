@@ -25,10 +25,10 @@ from fastbp.rng import STREAM_DROPOUT, philox
 
 
 class Input(Gate):
-    """Z = X, copied, so that the caller may do with it as he likes. The network keeps its gradient: it ends here."""
+    """Z = X, in the dtype of the network. Its gradient ends here: the network keeps it."""
 
     def forward(self, X: npt.NDArray[Any]) -> Array:
-        return np.array(X, self.run.dtype)
+        return X.astype(self.run.dtype, copy=False)
 
 
 class Constant(Gate):

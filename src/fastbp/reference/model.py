@@ -17,7 +17,7 @@ from fastbp.reference.layer import Input, Layer, LiveView
 from fastbp.reference.network import Network, Pass, graph
 from fastbp.reference.optimizers import Optimizer
 from fastbp.reference.training import Training
-from fastbp.reference.updates import Updates
+from fastbp.reference.updates import Updates, checked_optimizer
 from fastbp.rng import checked_seed, fresh_seed
 from fastbp.values import Value
 
@@ -95,8 +95,8 @@ class Model(Training):
         seed: int | None = None,
         loss_weights: Sequence[float] | None = None,
     ) -> None:
-        if optimizer is not None and not isinstance(optimizer, Optimizer):
-            raise TypeError(f"optimizer must be one, as SGD(...), got {optimizer!r}")
+        if optimizer is not None:
+            checked_optimizer(optimizer)
         listed = isinstance(outputs, (list, tuple))
         self.inputs: tuple[Value, ...] = listed_or_single(inputs)
         self.outputs: tuple[Value, ...] = listed_or_single(outputs)
@@ -105,13 +105,12 @@ class Model(Training):
         for head, value in zip(heads, self.outputs, strict=False):
             if head.name == "cross_entropy" and value.activation == "softmax":
                 warnings.warn(TWICE, stacklevel=3 if type(self) is not Model else 2)
-        self.loss, self.optimizer = loss, optimizer
+        self.loss = loss
         self.dtype = float_dtype(dtype)
         self.seed = fresh_seed() if seed is None else checked_seed(seed)
         categories = categories_of(values, self.inputs, self.dtype)
         self._data = Data(self.inputs, self.outputs, heads, listed, self.dtype, categories)
-        biases = optimizer is not None and optimizer.decay_biases
-        self._network = Network(self.inputs, self.outputs, self.dtype, self.seed, biases)
+        self._network = Network(self.inputs, self.outputs, self.dtype, self.seed)
         self._params, self._grads, self._state = self._network.params, self._network.grads, self._network.state
         self.layers: tuple[Any, ...] = tuple(value.layer for value in values if value.layer is not None)
         for layer in self.layers:
@@ -180,8 +179,10 @@ class Model(Training):
         nodes : Value, Layer, or sequence of them, optional
             Of this network: what they give is returned instead of the outputs.
         out : ndarray, optional
-            Memory for a single result, of its shape and the network's dtype.
+            Memory for a single output, of its shape and the network's dtype.
         """
+        if nodes is not None and out is not None:
+            raise ValueError(f"out must be None where nodes are asked for, got {type(out).__name__}")
         x = self._data.x("X", X)
         listed = self._data.listed if nodes is None else isinstance(nodes, (list, tuple))
         positions = [self._position(node) for node in (self.outputs if nodes is None else listed_or_single(nodes))]

@@ -1,3 +1,4 @@
+# ruff: noqa: E741 - O is the field's letter for an output
 """A network: gates in topological order, and their parameters in one vector. Forward in that order, backward in reverse.
 
 Going back, dE/dO of a value is complete when all gates that use the value have been visited, and they all come after it.
@@ -75,29 +76,20 @@ class Network:
     seed : int
         Initial weights of Dense or Embedding layer number d, counted from 0 in topological order, are those of (seed, step
         d), or, if the layer has a seed of its own, of (layer seed, step 0).
-    decay_biases : bool
-        Whether `decays` is 1, not 0, for biases and parameters of norms.
 
     Attributes
     ----------
-    places : list of Place
+    places, with_parameters : list of Place
         In topological order.
-    params, grads, decays : ndarray, shape (number of parameters,)
-        W and dW of all gates in topological order, row by row; and where l2, l1 and weight decay act.
+    params, grads : ndarray, shape (number of parameters,)
+        W and dW of all gates in topological order, row by row.
     state : ndarray
         Likewise, of batch norms and standardizations.
     draws : int
         Forward passes in training so far.
     """
 
-    def __init__(
-        self,
-        inputs: Sequence[Value],
-        outputs: Sequence[Value],
-        dtype: np.dtype[Any],
-        seed: int,
-        decay_biases: bool = False,
-    ) -> None:
+    def __init__(self, inputs: Sequence[Value], outputs: Sequence[Value], dtype: np.dtype[Any], seed: int) -> None:
         values = in_order(outputs)
         self.position = {value.number: i for i, value in enumerate(values)}
         self.inputs = [self.position[value.number] for value in inputs]
@@ -106,11 +98,11 @@ class Network:
         initial = self._initial(values)  # all that can fail, before the first layer changes
         shapes = [parameters_of(value) for value in values]
         size = sum(rows * columns for rows, columns, _ in shapes)
-        self.params, self.grads, self.decays = np.zeros(size, dtype), np.zeros(size, dtype), np.ones(size, dtype)
+        self.params, self.grads = np.zeros(size, dtype), np.zeros(size, dtype)
         self.state = np.zeros(sum(state.size for _, state in initial), dtype)
         self.places: list[Place] = []
         start = start_of_state = dropouts = 0
-        for value, (rows, columns, biases), (W, state) in zip(values, shapes, initial, strict=True):
+        for value, (rows, columns, _), (W, state) in zip(values, shapes, initial, strict=True):
             part, shape = slice(start, start + rows * columns), (rows, columns)
             part_of_state = slice(start_of_state, start_of_state + state.size)
             place = Place(
@@ -123,12 +115,12 @@ class Network:
                 dropouts,
             )
             place.W[...], place.state[...] = W.reshape(shape), state
-            self.decays[part].reshape(shape)[rows - biases :] = decay_biases
             self.places.append(place)
             start, start_of_state = part.stop, part_of_state.stop
             dropouts += value.gate == "dropout"
             if value.layer is not None:
                 value.layer.join(place)
+        self.with_parameters = [place for place in self.places if place.W.size]
 
     def _initial(self, values: Sequence[Value]) -> list[tuple[Array, Array]]:
         """Return the initial W and state of every gate, in float64."""
@@ -145,10 +137,10 @@ class Network:
 
     def frozen(self) -> npt.NDArray[np.bool_] | None:
         """Return which of the parameters are those of frozen layers; None if there are none."""
-        places = [place for place in self.places if place.W.size]
-        if all(place.learns for place in places):
+        learns = [place.learns for place in self.with_parameters]
+        if all(learns):
             return None
-        return np.concatenate([np.full(place.W.size, not place.learns) for place in places])
+        return np.concatenate([np.full(place.W.size, not yes) for place, yes in zip(self.with_parameters, learns, strict=True)])
 
     def forward(self, xs: Sequence[npt.NDArray[Any]], training: bool) -> Pass:
         """Go forward through all gates, for rows xs, (m, I) for each input."""
@@ -170,7 +162,7 @@ class Pass:
     """One way forward through gates, which keep what they need for the way back."""
 
     def __init__(self, network: Network, xs: Sequence[npt.NDArray[Any]], training: bool, positions: Sequence[int]) -> None:
-        self.network = network
+        self.network, self.xs = network, xs
         rows = dict(zip(network.inputs, xs, strict=True))
         run = Run(training, len(xs[0]), network.dtype, network.seed, network.draws)
         self.gates: dict[int, Gate] = {}
@@ -181,8 +173,9 @@ class Pass:
 
     @property
     def outputs(self) -> list[Array]:
-        """The outputs of the network, (m, U) each."""
-        return [self.gates[i].O for i in self.network.outputs]
+        """The outputs of the network, (m, U) each; never the memory of an input, which is the caller's."""
+        found = [self.gates[i].O for i in self.network.outputs]
+        return [O.copy() if any(np.may_share_memory(O, x) for x in self.xs) else O for O in found]
 
     def backward(self, douts: Sequence[Array], inputs: bool) -> list[Array]:
         """Fill all dW from dE/dO, (m, U), of every output; return dE/dX of every input, if asked to.
@@ -190,19 +183,19 @@ class Pass:
         Gradients that nobody asks for are not computed: those of values on which no parameter that learns and, unless
         `inputs`, nothing else depends.
         """
-        places, needed = self.network.places, self._needed(inputs)
+        places, (learns, needed) = self.network.places, self._needed(inputs)
         d: dict[int, Array] = {}  # dE/dO, as far as it is known
         for i, dO in zip(self.network.outputs, douts, strict=True):
             d[i] = d[i] + dO if i in d else dO
         for i in reversed(range(len(places))):
-            place, gate = places[i], self.gates[i]
-            if not needed[i] or not place.inputs:
+            inputs_of, gate = places[i].inputs, self.gates[i]
+            if not needed[i] or not inputs_of:
                 continue
             dZ = gate.delta(d[i])
-            if place.learns:
+            if learns[i]:
                 gate.learn(dZ)
-            if any(needed[j] for j in place.inputs):
-                for j, dX in zip(place.inputs, gate.backward(dZ), strict=True):
+            if any(needed[j] for j in inputs_of):
+                for j, dX in zip(inputs_of, gate.backward(dZ), strict=True):
                     d[j] = d[j] + dX if j in d else dX
         return [np.array(d[i]) for i in self.network.inputs] if inputs else []
 
@@ -211,7 +204,7 @@ class Pass:
 
         The loop of `backward` is this recursion unrolled: the same operations in the same order, so the same bits.
         """
-        places, needed = self.network.places, self._needed(inputs)
+        places, (learns, needed) = self.network.places, self._needed(inputs)
         users: list[list[tuple[int, int]]] = [[] for _ in places]  # and of which of its inputs
         for i in reversed(range(len(places))):
             for which, j in enumerate(places[i].inputs):
@@ -226,21 +219,23 @@ class Pass:
         @cache
         def of_inputs(i: int) -> tuple[Array, ...]:
             dZ = self.gates[i].delta(of_output(i))
-            if places[i].learns:
+            if learns[i]:
                 self.gates[i].learn(dZ)
             return self.gates[i].backward(dZ) if any(needed[j] for j in places[i].inputs) else ()
 
-        for i, place in enumerate(places):
-            if place.learns:
+        for i in range(len(places)):
+            if learns[i]:
                 of_inputs(i)
         return [np.array(of_output(i)) for i in self.network.inputs] if inputs else []
 
-    def _needed(self, inputs: bool) -> list[bool]:
-        """Return for every gate whether the gradient of its output is needed; clear the gradients of frozen layers."""
+    def _needed(self, inputs: bool) -> tuple[list[bool], list[bool]]:
+        """Return for every gate whether it learns, and whether the gradient of its output is needed; frozen layers get dW = 0."""
+        learns: list[bool] = []
         needed: list[bool] = []
         for place in self.network.places:
-            if not place.learns:
+            learns.append(place.learns)
+            if not learns[-1]:
                 place.dW[...] = 0.0
-            below = any(needed[j] for j in place.inputs)
-            needed.append(place.learns or below or (inputs and place.value.gate == "input"))
-        return needed
+            asked = inputs and place.value.gate == "input"
+            needed.append(learns[-1] or asked or any(needed[j] for j in place.inputs))
+        return learns, needed

@@ -25,7 +25,8 @@ from fastbp.history import History
 from fastbp.reference.data import AnyArray, Arrays, Data, Weights
 from fastbp.reference.losses import Target
 from fastbp.reference.network import Network, Pass
-from fastbp.reference.updates import Updates
+from fastbp.reference.optimizers import Optimizer
+from fastbp.reference.updates import Updates, checked_optimizer
 from fastbp.rng import STREAM_SHUFFLE, permutation
 
 
@@ -38,7 +39,23 @@ class Training:
     _updates: Updates | None  # None without an optimizer
     _epoch: int  # epochs trained so far: each has a random order of its own
     _pass: Pass | None  # the last forward pass, if `backward` may use it
+    _last: Pass  # of the last step: its memory is given back when the next one has its own, else the system takes and clears it
     predict: Callable[..., Any]
+
+    @property
+    def optimizer(self) -> Optimizer | None:
+        """The optimizer. Another one of the same kind, with the same state, may be assigned, to change its numbers."""
+        return None if self._updates is None else self._updates.optimizer
+
+    @optimizer.setter
+    def optimizer(self, value: Optimizer) -> None:
+        updates = self._needed_updates()
+        now = updates.optimizer
+        if value is None or checked_optimizer(value).slots != now.slots or not (
+            isinstance(now, type(value)) or isinstance(value, type(now))
+        ):
+            raise ValueError(f"optimizer must keep the same state as {now!r}, got {value!r}")
+        updates.optimizer = value
 
     def update(self) -> None:
         """Let the optimizer change all weights by `grads`: with SGD, W = W - learning_rate * dW.
@@ -60,7 +77,7 @@ class Training:
 
     def _step(self, x: list[AnyArray], targets: list[Target], weights: list[Weights]) -> float:
         self._pass = None  # what `forward` kept
-        done = self._network.forward(x, training=True)
+        self._last = done = self._network.forward(x, training=True)
         E, douts = 0.0, []
         for head, O, T, w in zip(self._data.heads, done.outputs, targets, weights, strict=True):
             E_k, dO = head.value(O, T, w)
