@@ -201,6 +201,7 @@ struct fbp_kernels {
     /* c (m x n) = c + x */
     void (*add_rows)(void *c, ptrdiff_t ldc, const void *x, ptrdiff_t ldx, size_t m, size_t n);
     struct fbp_binary_kernels binary[FBP_OPERATIONS];
+    fbp_binary_fn *relu_delta;  /* c = d [y > 0] */
     void (*normalize_rows)(const struct fbp_norm *);
     void (*normalize_columns)(const struct fbp_norm *);
     void (*normalize_rows_grad)(const struct fbp_norm_grad *);
