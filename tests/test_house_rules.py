@@ -50,7 +50,7 @@ def may_include(path: Path) -> set[str]:
     """What a file of csrc may include of csrc."""
     base = {f"base/{header.name}" for header in (CSRC / "base").glob("*.h")}
     kernel = {f"kernels/{name}" for name in PARTS}
-    vectors = {"kernels/vec.h", "kernels/vmath.h", "kernels/vrows.h"}
+    vectors = {f"kernels/{name}" for name in ("vec.h", "vmath.h", "vrows.h", "vslope.h")}
     table = {"kernels/kernels.h"}
     folder = path.parent.name
     if folder == "base":
@@ -68,6 +68,7 @@ def may_include(path: Path) -> set[str]:
         "body.h": kernel | vectors | table,
         "vmath.h": {"kernels/vec.h"},
         "vrows.h": {"kernels/vec.h"},
+        "vslope.h": {"kernels/vec.h", "kernels/vmath.h"},
         "vec.h": set(),
         "kernels.h": set(),
         "table.c": {"base/cpu.h", "fbp.h"} | table,
@@ -154,7 +155,7 @@ CONDITIONS = re.compile(r"^\s*#\s*(if|ifdef|ifndef|elif|else|endif)\b.*$", re.M)
 
 @pytest.mark.parametrize("path", sorted(KERNELS.glob("*.h")), ids=name_of)
 def test_no_conditions_inside_of_kernels(path: Path) -> None:
-    """Differences between ISAs live in vec.h, vrows.h and the stubs; vmath.h holds one table of constants for each dtype."""
+    """Differences between ISAs live in vec.h, vrows.h and the stubs; vmath.h and vslope.h hold a table of constants for each dtype."""
     if path.name in ("vec.h", "vrows.h"):
         pytest.skip("the place of the differences")
     conditions = [match.group().strip() for match in CONDITIONS.finditer(code(path))]
@@ -162,7 +163,7 @@ def test_no_conditions_inside_of_kernels(path: Path) -> None:
         assert conditions == []
         return
     guard = f"#ifndef FBP_{path.stem.upper()}_H"
-    if path.name != "vmath.h":
+    if path.name not in ("vmath.h", "vslope.h"):
         assert conditions == [guard, "#endif"]
         return
     assert conditions == [guard, "#if FBP_REAL == 32", "#else", "#endif", "#endif"]

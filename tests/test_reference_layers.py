@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from bounds import Rounding
 from cases import Array, integers, numbers
-from numeric import U
 
 import fastbp.reference as fb
 from fastbp import rng
@@ -382,7 +381,7 @@ def test_sample_weights_are_repetitions() -> None:
         sequential(fb.Input(3), fb.Dense(2), loss="cross_entropy", optimizer=fb.SGD(0.5)) for _ in range(4)
     )
     loss = weighted.train_step(X, y, weights)
-    bound = 64 * U * 8  # sums of 8 terms of a few roundings each, of numbers below 8
+    bound = 32 * EPS * 8  # sums of 8 terms of a few roundings each, of numbers below 8
     np.testing.assert_allclose(loss, repeated.train_step(X.repeat(weights, axis=0), y.repeat(weights)), rtol=0, atol=bound)
     np.testing.assert_allclose(weighted.params, repeated.params, rtol=0, atol=bound)
     np.testing.assert_allclose(plain.train_step(X, y), ones.train_step(X, y, np.ones(6)), rtol=0, atol=bound)

@@ -151,7 +151,13 @@ struct fbp_dropout {
     uint32_t stream, step;
 };
 
-enum fbp_act { FBP_IDENTITY, FBP_SIGMOID, FBP_RELU_ACT, FBP_TANH, FBP_SOFTMAX, FBP_SOFTPLUS, FBP_ACT_COUNT };
+enum fbp_act {
+    FBP_IDENTITY, FBP_SIGMOID, FBP_RELU_ACT, FBP_TANH, FBP_SOFTMAX, FBP_SOFTPLUS, FBP_LEAKY_RELU, FBP_ELU, FBP_SELU, FBP_SOFTSIGN,
+    FBP_GELU, FBP_GELU_TANH, FBP_SILU, FBP_MISH, FBP_HARD_SIGMOID, FBP_HARD_SWISH, FBP_RELU6, FBP_EXP, FBP_SIN, FBP_LOG_SOFTMAX,
+    FBP_SQUARE, FBP_RECIPROCAL, FBP_LOG, FBP_NEGATIVE, FBP_POWER,
+    FBP_CUSTOM,                 /* the user's own: the plan calls it */
+    FBP_ACT_COUNT
+};
 enum fbp_loss { FBP_SQUARED_ERROR, FBP_CROSS_ENTROPY, FBP_LOSS_COUNT };
 enum fbp_optimizer { FBP_SGD, FBP_MOMENTUM, FBP_NESTEROV, FBP_ADAM, FBP_RMSPROP, FBP_ADAGRAD, FBP_OPTIMIZER_COUNT };
 
@@ -162,7 +168,7 @@ struct fbp_act_kernels {
     int epilogue, epilogue_grad;/* the epilogues that do it in registers, FBP_STORE where there is none */
     int keeps;                  /* f' cannot be had from O: forward, where o is not NULL, leaves f'(z) there for backward */
     double parameter;           /* the usual value of its parameter a; NAN where it has none */
-    fbp_tile_fn *forward;       /* c = f(c)                                            ; NULL: identity */
+    fbp_tile_fn *forward;       /* c = f(c)                                            ; NULL: identity, custom */
     fbp_tile_fn *backward;      /* c = c * f'(z), taken from o: O, or the slopes kept  ; NULL: identity */
 };
 
@@ -195,6 +201,7 @@ struct fbp_kernels {
     /* c (m x n) = c + x */
     void (*add_rows)(void *c, ptrdiff_t ldc, const void *x, ptrdiff_t ldx, size_t m, size_t n);
     struct fbp_binary_kernels binary[FBP_OPERATIONS];
+    fbp_binary_fn *relu_delta;  /* c = d [y > 0] */
     void (*normalize_rows)(const struct fbp_norm *);
     void (*normalize_columns)(const struct fbp_norm *);
     void (*normalize_rows_grad)(const struct fbp_norm_grad *);
@@ -211,8 +218,6 @@ struct fbp_kernels {
     struct fbp_act_kernels act[FBP_ACT_COUNT];
     struct fbp_loss_kernels loss[FBP_LOSS_COUNT];
     struct fbp_optimizer_kernels optimizer[FBP_OPTIMIZER_COUNT];
-    /* c = e^c and c = log c: what the losses are made of, for the tests; o is not used. */
-    fbp_tile_fn *exp, *log;
     /* n rounds of independent FMAs that fill every pipe; returns the floating-point operations done. */
     double (*fma_loop)(size_t n);
 };

@@ -159,7 +159,8 @@ cdef class Plan:
     cdef readonly int inputs, outputs, nodes
     cdef readonly int64_t features, width   # of the first input and output
     cdef object numpy_dtype
-    cdef bint takes_labels, single          # the loss of the first output; one input and one output
+    cdef bint simple                        # one input, one output, no function of the user's own: the hot path
+    cdef int first_output, first_loss
     cdef list output, loss, input, callbacks
 
     def __cinit__(self, list nodes, list outputs, str dtype, int optimizer, isa=None, uint64_t seed=0):
@@ -189,10 +190,10 @@ cdef class Plan:
         self.loss = [entry[1] for entry in outputs]
         self.inputs = <int>len(self.input)
         self.outputs = <int>len(outputs)
-        self.single = self.inputs == 1 and self.outputs == 1
+        self.simple = self.inputs == 1 and self.outputs == 1 and not self.callbacks
+        self.first_output, self.first_loss = self.output[0], self.loss[0]
         self.features = fbp_plan_width(self.plan, self.input[0])
         self.width = fbp_plan_width(self.plan, self.output[0])
-        self.takes_labels = _takes_labels(self.loss[0])
 
     def __dealloc__(self):
         fbp_plan_destroy(self.plan)
@@ -394,7 +395,7 @@ cdef class Plan:
         cdef _Array xa, ya
         cdef _Arrays inputs
         cdef _Targets outputs
-        if not self.single or self.callbacks:
+        if not self.simple:
             inputs = self._read_inputs(x, "x")
             if inputs.a.rows == 0:
                 raise ValueError(f"x must have at least one row, got {(<_Array>inputs.held[0]).shape}")
@@ -406,7 +407,7 @@ cdef class Plan:
         if xa.a.rows == 0:
             raise ValueError(f"x must have at least one row, got {xa.shape}")
         # A bad target is found on the way, before anything but kept activations has changed; if there are any, look first.
-        ya = _read_targets(y, "y", xa.a.rows, self.width, self.dtype, self.loss[0], &labels, fbp_forward_rows(self.plan) > 0)
+        ya = _read_targets(y, "y", xa.a.rows, self.width, self.dtype, self.first_loss, &labels, fbp_forward_rows(self.plan) > 0)
         targets.y = ya.a
         targets.labels = labels
         self._start(&run, xa.a.rows, xa.a.rows, weights, NULL)
@@ -430,15 +431,15 @@ cdef class Plan:
         """The output, (rows, width), for x; a list of them for several outputs, or for the nodes named."""
         cdef _Array xa
         cdef fbp_result result
-        if not self.single or nodes is not None:
-            return self._predict_nodes(x, out, self.output if nodes is None else list(nodes))
+        if not self.simple or nodes is not None:
+            return self._predict_nodes(x, out, nodes)
         xa = _read_matrix(x, "X", self.features)
         if out is None:
             out = _matrix(xa.a.rows, self.width, self.dtype)
         else:
             self._check_result(out, xa.a.rows)
             self._check_apart(xa, out)
-        result.node = self.output[0]
+        result.node = self.first_output
         result.out = ARRAY_DATA(out)
         self._predict(x, &xa.a, &result, 1)
         return out
@@ -454,19 +455,25 @@ cdef class Plan:
         if status != FBP_OK and status != FBP_PAUSED:
             raise self._failed(status, x, "X", "")
 
-    cdef object _predict_nodes(self, object x, object out, list nodes):
+    cdef object _predict_nodes(self, object x, object out, object asked):
+        cdef list nodes = self.output if asked is None else list(asked)
         cdef _Arrays inputs = self._read_inputs(x, "X")
         cdef _Pointers to
-        if out is not None:
+        if out is not None and (asked is not None or self.outputs > 1):
             raise ValueError("out must be left out where there are several results")
         for node in nodes:
             self._check_node(node)
         different = list(dict.fromkeys(nodes))
         made = [_matrix(inputs.a.rows, fbp_plan_width(self.plan, node), self.dtype) for node in different]
+        if out is not None:
+            self._check_result(out, inputs.a.rows)
+            for array in inputs.held:
+                self._check_apart(array, out)
+            made = [out]
         to = _Pointers(made, different)
         self._predict(x, inputs.a, to.result, <int>len(made))
         values = [made[different.index(node)] for node in nodes]
-        return values
+        return values[0] if asked is None and self.outputs == 1 else values
 
     cdef _check_node(self, int node):
         if not 0 <= node < self.nodes:
@@ -576,6 +583,6 @@ cdef class Plan:
             raise _error(status, "")
 
 
-include "_targets.pxi"
 include "_runtime.pxi"
+include "_targets.pxi"
 include "_window.pxi"

@@ -1,7 +1,10 @@
 # Targets of a network, and losses by themselves.
 
+cdef int CROSS_ENTROPY = _names(fbp_loss_name).index("cross_entropy")
+
+
 cdef bint _takes_labels(int loss):
-    return loss >= 0 and LOSSES[loss] == "cross_entropy"
+    return loss == CROSS_ENTROPY
 
 
 cdef _Array _read_rows(object y, str name, int64_t rows):

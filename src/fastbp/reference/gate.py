@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.checks import Array, reals
-from fastbp.reference.activations import activation_named
+from fastbp.reference.activations import ActivationFunction
 from fastbp.values import Value
 
 
@@ -21,6 +21,7 @@ class Place:
     Attributes
     ----------
     value : Value
+    f : ActivationFunction
     inputs : tuple of int
         Positions, in topological order, of the gates that give its inputs.
     W, dW : ndarray
@@ -34,6 +35,7 @@ class Place:
     """
 
     value: Value
+    f: ActivationFunction
     inputs: tuple[int, ...]
     W: Array
     dW: Array  # noqa: N815
@@ -70,22 +72,15 @@ class Gate:
 
     def output(self, *inputs: Array) -> Array:
         """Return O = f(Z), shape (m, U), and keep what the way back needs."""
-        Z = self.forward(*inputs)
-        if self.value.function is not None:
-            self.Z = Z
-            self.O = own("f", self.value.function[0])(Z)
-        elif self.value.activation == "identity":
-            self.O = Z
-        else:
-            self.O = Z if self.spare else np.empty_like(Z)
-            activation_named(self.value.activation).forward(Z, self.O)
+        Z, f = self.forward(*inputs), self.place.f
+        self.O = self.kept = Z
+        if f.name != "identity":
+            self.O, self.kept = f.apply(Z if self.spare or f.wants_z else Z.copy())
         return self.O
 
     def delta(self, dO: Array) -> Array:
         """Return the error signal dZ = dO * f'(Z), shape (m, U)."""
-        if self.value.function is not None:
-            return dO * own("df", self.value.function[1])(self.Z)
-        return activation_named(self.value.activation).delta(self.O, dO)
+        return self.place.f.delta(self.kept, dO)
 
     def backward(self, dZ: Array) -> tuple[Array, ...]:
         """Return the gradient of every input."""

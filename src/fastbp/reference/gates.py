@@ -25,7 +25,7 @@ from fastbp.rng import STREAM_DROPOUT, philox
 
 
 class Input(Gate):
-    """Z = X, in the dtype of the network. Its gradient ends here: the network keeps it."""
+    """Z = X, in the dtype of the network; not copied, so X must stay as it is until the way back is done."""
 
     def forward(self, X: npt.NDArray[Any]) -> Array:
         return X.astype(self.run.dtype, copy=False)

@@ -68,10 +68,9 @@ def activation_of(
     if isinstance(activation, Activation):
         return activation.name, activation.parameter, activation.function
     if isinstance(activation, tuple) and len(activation) == 2 and all(callable(f) for f in activation):
-        if parameter is not None:
-            raise ValueError(f"parameter must be None for functions of your own, got {parameter!r}")
-        return "custom", None, activation
-    return activation_named(activation).name, parameter, None  # type: ignore[arg-type]
+        return activation_named("custom", parameter, activation).name, None, activation
+    row = activation_named(activation, parameter)  # type: ignore[arg-type]
+    return row.name, None if parameter is None else row.parameter, None
 
 
 class Dense(Alone):

@@ -134,7 +134,8 @@ class Model(Training):
         Parameters
         ----------
         *x : array-like, shape (m, I)
-            Rows for each input, in order. For an input of one column, (m,) or a single number will do.
+            Rows for each input, in order. For an input of one column, (m,) or a single number will do. They are not copied:
+            what is written to them before `backward`, the way back may see.
         training : bool
             Whether dropout is on, and batch norm uses and learns the statistics of the batch.
         """

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.checks import Array
-from fastbp.reference.gate import Gate, Place, Run
+from fastbp.reference.activations import ActivationFunction, activation_named
+from fastbp.reference.gate import Gate, Place, Run, own
 from fastbp.reference.gates import GATES
 from fastbp.values import Value, in_order
 
@@ -66,6 +67,12 @@ def parameters_of(value: Value) -> tuple[int, int, int]:
     return 0, 0, 0
 
 
+def activation_of(value: Value) -> ActivationFunction:
+    """Return f of a value; functions of the user's own are checked whenever they are called."""
+    pair = None if value.function is None else (own("f", value.function[0]), own("df", value.function[1]))
+    return activation_named(value.activation, value.parameter, pair)
+
+
 class Network:
     """The gates that some values depend on, their parameters, and the way through them.
 
@@ -107,6 +114,7 @@ class Network:
             part_of_state = slice(start_of_state, start_of_state + state.size)
             place = Place(
                 value,
+                activation_of(value),
                 tuple(self.position[below.number] for below in value.inputs),
                 self.params[part].reshape(shape),
                 self.grads[part].reshape(shape),
