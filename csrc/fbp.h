@@ -18,6 +18,7 @@ enum fbp_status {
     FBP_BAD_GRAPH,      /* a gate, input, activation, loss or optimizer that does not exist */
     FBP_BAD_LABEL,      /* a class label outside 0 .. classes-1 */
     FBP_BAD_TARGET,     /* a target that is not finite */
+    FBP_BAD_WEIGHT,     /* a weight of a row that is negative or not finite */
     FBP_NO_FORWARD,     /* backward without a forward before it */
     FBP_STATUS_COUNT
 };
@@ -134,9 +135,15 @@ int64_t fbp_forward_rows(const fbp_plan *plan);                 /* rows of the f
 int fbp_backward(fbp_plan *plan, const struct fbp_array *dout, void *dx);
 int fbp_update(fbp_plan *plan);
 
-/* Loss of out (rows of y, width; contiguous, of dtype) and dE/dout; labels must be in range. */
+/* Loss of out (rows of y, width; contiguous, of dtype) and dE/dout; labels must be in range. weight: of each row, or NULL; rows
+ * whose weights add up to 0 have loss 0. a: the parameter of the loss, not looked at where it has none. */
 int fbp_loss_gradient(int loss, int dtype, const void *out, int64_t width, const struct fbp_array *y, int labels,
-                      double *value, void *dout);
+                      const double *weight, double a, double *value, void *dout);
+/* Rows of the table of losses: whether integer labels are taken; columns of a target for so many outputs, 0 if there can be none. */
+int fbp_loss_takes_labels(int i);
+int64_t fbp_loss_target_width(int i, int64_t outputs);
+/* All weights finite and at least 0? Else *where is the first that is not. *sum is theirs. */
+int fbp_check_weights(const double *weight, int64_t rows, int64_t *where, double *sum);
 
 /* Names in the tables, NULL past the end. */
 const char *fbp_activation_name(int i);

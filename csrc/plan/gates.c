@@ -224,10 +224,11 @@ void fbp_pass_loss(const struct pass *p, size_t r0, size_t r1)
         .target = p->ws->target + r0,
         .label = p->labels ? p->ws->label + r0 : NULL,
         .scale = 1.0 / (double)p->rows,
+        .a = plan->kernels->loss[plan->loss].parameter,
         .loss = p->ws->loss + r0,
         .grad = grad_at(p, g, r0), .ldg = (ptrdiff_t)out->ld});
     for (size_t r = r0; !p->labels && r < r1; r++)  /* a target that is not finite shows in the loss, so only then look closer */
-        if (!isfinite(p->ws->loss[r]) && !fbp_row_finite(p->ws->target[r], plan->dtype, out->width))
+        if (!isfinite(p->ws->loss[r]) && !fbp_row_finite(p->ws->target[r], plan->dtype, (size_t)p->y->cols))
             atomic_store(p->bad, FBP_BAD_TARGET);
     deactivate(p, g, r0, r1);
 }

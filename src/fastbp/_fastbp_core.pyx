@@ -65,8 +65,11 @@ cdef extern from "fbp.h" nogil:
     int64_t fbp_forward_rows(const fbp_plan *plan)
     int fbp_backward(fbp_plan *plan, const fbp_array *dout, void *dx)
     int fbp_update(fbp_plan *plan)
-    int fbp_loss_gradient(int loss, int dtype, const void *out, int64_t width, const fbp_array *y, int labels, double *value,
-                          void *dout)
+    int fbp_loss_gradient(int loss, int dtype, const void *out, int64_t width, const fbp_array *y, int labels,
+                          const double *weight, double a, double *value, void *dout)
+    int fbp_loss_takes_labels(int i)
+    int64_t fbp_loss_target_width(int i, int64_t outputs)
+    int fbp_check_weights(const double *weight, int64_t rows, int64_t *where, double *sum)
     const char *fbp_activation_name(int i)
     const char *fbp_loss_name(int i)
     const char *fbp_optimizer_name(int i)
@@ -275,6 +278,7 @@ cdef class Plan:
     cdef fbp_plan *plan
     cdef int dtype, loss, size
     cdef readonly int64_t features, width
+    cdef int64_t target_width
     cdef object numpy_dtype
     cdef bint takes_labels
 
@@ -312,7 +316,8 @@ cdef class Plan:
         self.features = fbp_plan_width(self.plan, 0)
         self.width = fbp_plan_width(self.plan, <int>len(nodes) - 1)
         self.loss = loss
-        self.takes_labels = loss >= 0 and LOSSES[loss] == "cross_entropy"
+        self.takes_labels = fbp_loss_takes_labels(loss)
+        self.target_width = _target_width(loss, self.width) if loss >= 0 else 0
 
     def __dealloc__(self):
         fbp_plan_destroy(self.plan)
@@ -382,7 +387,7 @@ cdef class Plan:
             fbp_plan_set_hyper(self.plan, hyper)
 
     cdef _Array _targets(self, object y, str name, int64_t rows, bint *labels, bint check):
-        return _read_targets(y, name, rows, self.width, self.dtype, self.takes_labels, labels, check)
+        return _read_targets(y, name, rows, self.target_width, self.dtype, self.takes_labels, labels, check)
 
     def check(self, x, y, str x_name, str y_name):
         """Raises what training on (x, y) would raise; returns the number of rows."""
