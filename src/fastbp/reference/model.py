@@ -23,8 +23,8 @@ import numpy.typing as npt
 from fastbp.checks import Array, callback_or_none, float_dtype, layer_tuple, pair, positive, reals, required, rows
 from fastbp.history import History
 from fastbp.reference.activations import ACTIVATIONS, Activation
+from fastbp.reference.criteria import Loss, Target, loss_named
 from fastbp.reference.layers import Dense, Input, LiveView, shapes_of
-from fastbp.reference.losses import Loss, Target, loss_named
 from fastbp.reference.optimizers import Optimizer
 from fastbp.rng import STREAM_SHUFFLE, checked_seed, fresh_seed, permutation
 
@@ -92,7 +92,7 @@ class Sequential:
         if optimizer is not None and not isinstance(optimizer, Optimizer):
             raise TypeError(f"optimizer must be one, as SGD(...), got {optimizer!r}")
         self.layers: Final = layer_tuple(layers)
-        self.loss: Final = None if loss is None else loss_named(loss).name
+        self.loss: Final = None if loss is None else loss_named(loss).row
         self.optimizer: Final = optimizer
         self.dtype: Final = float_dtype(dtype)
         self.seed: Final = fresh_seed() if seed is None else checked_seed(seed)
@@ -309,7 +309,7 @@ class Sequential:
     def _scores(self, X: npt.NDArray[Any], T: Target, loss: Loss) -> dict[str, float]:
         O = self.predict(X)
         scores = {"loss": loss.value(O, T)[0]}
-        if loss.name == "cross_entropy":
+        if loss.row == "cross_entropy":
             labels = T if T.ndim == 1 else T.argmax(axis=1)
             scores["accuracy"] = float((O.argmax(axis=1) == labels).mean())
         return scores
