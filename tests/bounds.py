@@ -385,14 +385,33 @@ def clipped(optimizer: ref.optimizers.Optimizer, g: Bounded) -> Bounded:
 
 
 def updated(optimizer: ref.optimizers.Optimizer, W: Bounded, g: Bounded, state: list[Bounded], t: int, decays: Array) -> Bounded:
-    """W after step t; l2 and weight decay act where `decays` is 1, not where it is 0."""
+    """W after step t; l2, l1 and weight decay act where `decays` is 1, not where it is 0."""
     in_ = W.in_
     rate, decay, mask = optimizer.learning_rate, getattr(optimizer, "weight_decay", 0.0), in_.exact(decays)
     if optimizer.l2:
         g = g + mask * in_.constant(optimizer.l2) * W
+    if optimizer.l1:
+        either = (np.abs(W.value) <= W.error) & (W.error > 0)  # the program may find either sign
+        g = g + mask * in_.constant(optimizer.l1) * Bounded(np.sign(W.value), 2.0 * either, in_)
     if decay:
         W = W - mask * in_.constant(rate * decay) * W
     return W - in_.constant(rate) * direction(optimizer, g, state, t)
+
+
+def limited(optimizer: ref.optimizers.Optimizer, W: Bounded) -> Bounded:
+    """W (I + 1, U) after the norms of its columns, without the bias row, have been limited.
+
+    The factor min(1, most / norm) is most / max(norm, most), which is continuous: rounding errors may decide whether to shrink.
+    """
+    if optimizer.max_norm is None:
+        return W
+    in_, weights, most = W.in_, W[:-1], W.in_.constant(optimizer.max_norm)
+    norm = (in_.exact(np.ones((1, len(weights.value)))) @ (weights * weights)).sqrt()  # (1, U)
+    shrunk = weights * (most / Bounded(np.maximum(norm.value, most.value), norm.error + most.error, in_))
+    below = norm.value + norm.error < most.value - most.error
+    value = np.where(below, weights.value, shrunk.value)
+    error = np.where(below, weights.error, shrunk.error)
+    return Bounded(np.vstack([value, W.value[-1:]]), np.vstack([error, W.error[-1:]]), in_)
 
 
 class Network:
@@ -459,7 +478,7 @@ class Network:
         for key in self.order:
             shape = self.W[key].value.shape
             part = params[start : (start := start + decays[key].size)]
-            self.W[key] = Bounded(part.value.reshape(shape), part.error.reshape(shape), self.in_)
+            self.W[key] = limited(self.optimizer, Bounded(part.value.reshape(shape), part.error.reshape(shape), self.in_))
 
     def train_step(self, x: Array, y: Array) -> Bounded:
         assert self.loss is not None

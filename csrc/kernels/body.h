@@ -3,10 +3,13 @@
 #include <math.h>
 
 #include "activation.h"
+#include "binary.h"
+#include "dropout.h"
 #include "gemm.h"
 #include "kernels.h"
 #include "loss.h"
 #include "narrow.h"
+#include "norm.h"
 #include "optimizer.h"
 #include "pack.h"
 #include "reduce.h"
@@ -14,6 +17,7 @@
 #include "vec.h"
 #include "vmath.h"
 #include "vrows.h"
+#include "vslope.h"
 
 #define PEAK_CHAINS 12      /* independent accumulators: enough for two pipes of latency up to 6, few enough for 16 registers */
 
@@ -44,11 +48,21 @@ const struct fbp_kernels KERNELS_TABLE = {
     .pack = pack,
     .unpack = unpack,
     .add_rows = add_rows,
+    .binary = BINARIES,
+    .relu_delta = binary_relu_delta,
+    .normalize_rows = normalize_rows,
+    .normalize_columns = normalize_columns,
+    .normalize_rows_grad = normalize_rows_grad,
+    .normalize_columns_grad = normalize_columns_grad,
+    .column_sums = column_sums,
+    .column_means = column_means,
+    .column_scales = column_scales,
+    .move_average = move_average,
+    .dropout = dropout,
     .sum_squares = sum_squares,
+    .limit_norms = limit_norms,
     .act = ACTIVATIONS,
     .loss = LOSSES,
     .optimizer = OPTIMIZERS,
-    .exp = exp_tile,
-    .log = log_tile,
     .fma_loop = fma_loop,
 };

@@ -52,13 +52,13 @@ struct fbp_gemm {
     int more;                   /* sums go on from what is there */
 };
 
-/* The numbers of one step of an optimizer. It takes g = min(limit, max(-limit, scale dW)) + l2 W for the gradient, and
- * W - decay W for the weights it changes. */
+/* The numbers of one step of an optimizer. It takes g = min(limit, max(-limit, scale dW)) + l2 W + l1 sign(W) for the
+ * gradient, and W - decay W for the weights it changes. */
 struct fbp_rule {
     double rate, eps;           /* where the optimizer is `corrected`, with the corrections of this step in them */
     double beta1, beta2;        /* what the means of g and of g^2 keep of themselves; beta1 is also the momentum */
-    double scale, limit, l2, decay;
-    int plain;                  /* scale 1, no limit, no l2, no decay: g = dW */
+    double scale, limit, l2, l1, decay;
+    int plain;                  /* scale 1, no limit, no l2, no l1, no decay: g = dW */
 };
 
 /* An optimizer's pass over a block of weights (rows x cols): reads the gradient, updates weights and slots. */
@@ -86,7 +86,78 @@ struct fbp_loss_rows {
     ptrdiff_t ldg;
 };
 
-enum fbp_act { FBP_IDENTITY, FBP_SIGMOID, FBP_RELU_ACT, FBP_TANH, FBP_SOFTMAX, FBP_SOFTPLUS, FBP_ACT_COUNT };
+/* Z = X op Y by rows, or one input's part of dZ. x[i step_x] is row i of X, so that step 0 repeats one row. */
+struct fbp_binary {
+    size_t m, n;
+    void *c;
+    ptrdiff_t ldc;
+    const void *d;              /* dZ; NULL forward */
+    ptrdiff_t ldd;
+    const void *const *x, *const *y;
+    size_t step_x, step_y;
+    int add;                    /* to what is in c */
+};
+typedef void fbp_binary_fn(const struct fbp_binary *);
+struct fbp_binary_kernels {
+    fbp_binary_fn *forward, *backward[2];       /* the second: what X, and what Y receives */
+};
+enum fbp_operation { FBP_PLUS, FBP_MINUS, FBP_TIMES, FBP_OVER, FBP_LARGER, FBP_SMALLER, FBP_OPERATIONS };
+
+/* X^ = (X - mean) scale and Z = gain X^ + shift for m rows of n. */
+struct fbp_norm {
+    size_t m, n;
+    const void *const *x;
+    void *c;
+    ptrdiff_t ldc;
+    void *kept;                 /* X^, stride ldk, or NULL */
+    ptrdiff_t ldk;
+    const void *mean;           /* by columns: a row of means */
+    void *scale;                /* by columns: a row of scales; by rows: where those of the m rows go, or NULL */
+    const void *gain, *shift;   /* rows; shift NULL: none */
+    double eps;
+    int centered;               /* by rows: the mean is taken off */
+};
+/* dX from dZ. */
+struct fbp_norm_grad {
+    size_t m, n;
+    const void *d, *kept;       /* dZ and X^ */
+    ptrdiff_t ldd, ldk;
+    const void *gain, *scale;
+    const void *mean, *mean_product;    /* by columns: those of dZ and dZ X^ over the batch */
+    void *c;
+    ptrdiff_t ldc;
+    int centered, add;
+};
+/* Sums over k rows of n columns, a0 being the first of A's. */
+struct fbp_columns {
+    size_t k, n;
+    const void *const *a;
+    ptrdiff_t a0;
+    const void *b;              /* stride ldb, or NULL */
+    ptrdiff_t ldb;
+    const void *center;         /* NULL, or a row */
+    void *sum, *product;        /* or NULL */
+    int more;
+};
+
+struct fbp_dropout {
+    size_t m, n, first;         /* row `first` of the batch is row 0 here */
+    const void *const *x;
+    void *c, *kept;             /* X kept, and 0 or 1 / (1 - rate) */
+    ptrdiff_t ldc, ldk;
+    double rate;
+    uint32_t limit;             /* floor(rate 2^32): words below it drop their element */
+    uint64_t seed;
+    uint32_t stream, step;
+};
+
+enum fbp_act {
+    FBP_IDENTITY, FBP_SIGMOID, FBP_RELU_ACT, FBP_TANH, FBP_SOFTMAX, FBP_SOFTPLUS, FBP_LEAKY_RELU, FBP_ELU, FBP_SELU, FBP_SOFTSIGN,
+    FBP_GELU, FBP_GELU_TANH, FBP_SILU, FBP_MISH, FBP_HARD_SIGMOID, FBP_HARD_SWISH, FBP_RELU6, FBP_EXP, FBP_SIN, FBP_LOG_SOFTMAX,
+    FBP_SQUARE, FBP_RECIPROCAL, FBP_LOG, FBP_NEGATIVE, FBP_POWER,
+    FBP_CUSTOM,                 /* the user's own: the plan calls it */
+    FBP_ACT_COUNT
+};
 enum fbp_loss {
     FBP_SQUARED_ERROR, FBP_CROSS_ENTROPY, FBP_ABSOLUTE_ERROR, FBP_HUBER, FBP_LOG_COSH, FBP_QUANTILE, FBP_BINARY_CROSS_ENTROPY,
     FBP_HINGE, FBP_BINARY_HINGE, FBP_POISSON, FBP_GAUSSIAN_NLL, FBP_LOSS_COUNT
@@ -100,7 +171,7 @@ struct fbp_act_kernels {
     int epilogue, epilogue_grad;/* the epilogues that do it in registers, FBP_STORE where there is none */
     int keeps;                  /* f' cannot be had from O: forward, where o is not NULL, leaves f'(z) there for backward */
     double parameter;           /* the usual value of its parameter a; NAN where it has none */
-    fbp_tile_fn *forward;       /* c = f(c)                                            ; NULL: identity */
+    fbp_tile_fn *forward;       /* c = f(c)                                            ; NULL: identity, custom */
     fbp_tile_fn *backward;      /* c = c * f'(z), taken from o: O, or the slopes kept  ; NULL: identity */
 };
 
@@ -133,13 +204,24 @@ struct fbp_kernels {
     void (*unpack)(void *w, ptrdiff_t ldw, size_t rows, size_t cols, void *wp);
     /* c (m x n) = c + x */
     void (*add_rows)(void *c, ptrdiff_t ldc, const void *x, ptrdiff_t ldx, size_t m, size_t n);
+    struct fbp_binary_kernels binary[FBP_OPERATIONS];
+    fbp_binary_fn *relu_delta;  /* c = d [y > 0] */
+    void (*normalize_rows)(const struct fbp_norm *);
+    void (*normalize_columns)(const struct fbp_norm *);
+    void (*normalize_rows_grad)(const struct fbp_norm_grad *);
+    void (*normalize_columns_grad)(const struct fbp_norm_grad *);
+    void (*column_sums)(const struct fbp_columns *);
+    void (*column_means)(size_t n, const void *sum, double m, void *mean);
+    void (*column_scales)(size_t n, const void *variance, double eps, void *scale);
+    void (*move_average)(size_t n, void *running, const void *x, double momentum, double factor);
+    void (*dropout)(const struct fbp_dropout *);
     /* The sum of the squares of n reals. */
     double (*sum_squares)(const void *x, size_t n);
+    /* Columns of w (rows x cols, stride ldw) whose norm is larger than `most` are shrunk to it. */
+    void (*limit_norms)(void *w, ptrdiff_t ldw, size_t rows, size_t cols, double most);
     struct fbp_act_kernels act[FBP_ACT_COUNT];
     struct fbp_loss_kernels loss[FBP_LOSS_COUNT];
     struct fbp_optimizer_kernels optimizer[FBP_OPTIMIZER_COUNT];
-    /* c = e^c and c = log c: what the losses are made of, for the tests; o is not used. */
-    fbp_tile_fn *exp, *log;
     /* n rounds of independent FMAs that fill every pipe; returns the floating-point operations done. */
     double (*fma_loop)(size_t n);
 };

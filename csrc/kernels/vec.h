@@ -137,6 +137,18 @@ INLINE vec vmin(vec a, vec b)
 }
 #endif
 
+/* c - a b for a c near a b, where a product that was rounded first would leave nothing right. */
+#if defined(FBP_BASE)
+INLINE vec vfnma_near(vec a, vec b, vec c)  /* the product in halves of the mantissa, whose products are exact */
+{
+    const vuint upper = vbits1(~(((lane_uint)1 << (MANTISSA / 2 + 1)) - 1));
+    const vec a0 = vreal(vbits(a) & upper), a1 = a - a0, b0 = vreal(vbits(b) & upper), b1 = b - b0, p = a * b;
+    return (c - p) - (((a0 * b0 - p) + a0 * b1 + a1 * b0) + a1 * b1);
+}
+#else
+INLINE vec vfnma_near(vec a, vec b, vec c) { return vfnma(a, b, c); }
+#endif
+
 /* Comparisons (false where either is NaN) and choices: vselect takes a where the mask is set. */
 #if defined(FBP_AVX512)
 typedef vtail vmask;

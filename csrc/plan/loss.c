@@ -7,9 +7,13 @@
 
 #define LOSS_ROWS 64
 
+/* The table is looked up once: asking the CPU what it is takes longer than a small step. */
 static const struct fbp_loss_kernels *row_of_table(int i)
 {
-    return i >= 0 && i < FBP_LOSS_COUNT ? &fbp_kernels_find("base", FBP_F32)->loss[i] : NULL;
+    static const struct fbp_kernels *_Atomic table;
+    const struct fbp_kernels *k = atomic_load(&table);
+    if (k == NULL) atomic_store(&table, k = fbp_kernels_find("base", FBP_F32));
+    return i >= 0 && i < FBP_LOSS_COUNT ? &k->loss[i] : NULL;
 }
 
 const char *fbp_loss_name(int i)
@@ -50,8 +54,12 @@ int fbp_loss_gradient(int loss, int dtype, const void *out, int64_t width, const
     if (k == NULL) return FBP_NO_ISA;
     if (loss < 0 || loss >= FBP_LOSS_COUNT) return FBP_BAD_GRAPH;
     const int64_t rows = y->rows, target_width = fbp_loss_target_width(loss, width);
-    double weights = weight ? 0 : (double)rows;                         /* their sum */
-    for (int64_t i = 0; weight && i < rows; i++) weights += weight[i];
+    double weights = weight ? 0 : (double)rows;                         /* their sum, as fbp_train makes it */
+    for (int64_t r = 0; weight && r < rows; r += FBP_REDUCTION_ROWS) {
+        double part = 0;
+        for (int64_t i = r; i < rows && i < r + FBP_REDUCTION_ROWS; i++) part += weight[i];
+        weights += part;
+    }
     if (weights < DBL_MIN) {                                            /* rows that all weigh nothing have loss 0 */
         *value = 0;
         memset(dout, 0, (size_t)(rows * width) * k->size);

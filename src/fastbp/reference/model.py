@@ -107,7 +107,7 @@ class Sequential:
     def _build(self, shapes: list[tuple[int, int]], biases: int) -> None:
         """Lay out all W (I+1, U) in one vector and all dW in another, and give each dense layer its part.
 
-        A third one says where l2 and weight_decay act: it is 1 for weights and `biases` for biases.
+        A third one says where l2, l1 and weight_decay act: it is 1 for weights and `biases` for biases.
         """
         dense = [layer for layer in self._chain if isinstance(layer, Dense)]
         size = sum(height * width for height, width in shapes)
@@ -178,7 +178,8 @@ class Sequential:
     def update(self) -> None:
         """Let the optimizer change all weights by `grads`: with SGD, W = W - learning_rate * dW.
 
-        Clipping, l2 and weight decay are the same as in training; `accumulate` is not: `grads` are taken as they are.
+        Clipping, penalties, weight decay and max_norm are the same as in training; `accumulate` is not: `grads` are taken as
+        they are.
         """
         self._needed_optimizer()
         self._gathered.clear()
@@ -186,7 +187,11 @@ class Sequential:
 
     def _update(self, grads: Array) -> None:
         self._updates += 1
-        self._needed_optimizer().update(self._params, grads, self._state, self._updates, self._decays)
+        optimizer = self._needed_optimizer()
+        optimizer.update(self._params, grads, self._state, self._updates, self._decays)
+        for layer in self._chain:
+            if isinstance(layer, Dense):
+                optimizer.limit(layer.weight)
 
     def train_step(self, x: npt.ArrayLike, y: npt.ArrayLike) -> float:
         """Do forward, backward and update on one batch; return its loss before the update."""
