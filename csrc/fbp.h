@@ -18,6 +18,7 @@ enum fbp_status {
     FBP_BAD_GRAPH,      /* a gate, input, activation, loss or optimizer that does not exist */
     FBP_BAD_LABEL,      /* a class label outside 0 .. classes-1 */
     FBP_BAD_TARGET,     /* a target that is not finite */
+    FBP_BAD_WEIGHT,     /* a weight of a row that is negative or not finite */
     FBP_BAD_INDEX,      /* an input of an embedding that is no whole number from 0 to categories - 1 */
     FBP_NO_FORWARD,     /* backward without a forward before it */
     FBP_STOPPED,        /* a function of the caller's gave up */
@@ -88,7 +89,7 @@ typedef int fbp_loss_function(void *context, int output, int64_t first, int64_t 
 /* E = sum over outputs of weight times loss. */
 struct fbp_output {
     int node;
-    int loss;                   /* number in the table of losses, or one of the above */
+    int loss;                   /* number in the table of losses, one that takes so many outputs; or one of the above */
     double parameter;           /* of the loss; NAN for its usual value */
     double weight;
     fbp_loss_function *function;
@@ -200,9 +201,15 @@ int fbp_update(fbp_plan *plan);
  * these, or for a gradient that was not wanted. */
 int fbp_plan_kept(fbp_plan *plan, int node, int gradient, void *to);
 
-/* Loss of out (rows of y, width; contiguous, of dtype) and dE/dout; labels must be in range. */
+/* Loss of out (rows of y, width; contiguous, of dtype) and dE/dout; labels must be in range. weight: of each row, or NULL; rows
+ * whose weights add up to 0 have loss 0. a: the parameter of the loss, not looked at where it has none. */
 int fbp_loss_gradient(int loss, int dtype, const void *out, int64_t width, const struct fbp_array *y, int labels,
-                      double *value, void *dout);
+                      const double *weight, double a, double *value, void *dout);
+/* Rows of the table of losses: whether integer labels are taken; columns of a target for so many outputs, 0 if there can be none. */
+int fbp_loss_takes_labels(int i);
+int64_t fbp_loss_target_width(int i, int64_t outputs);
+/* All weights finite and at least 0? Else *where is the first that is not. *sum is theirs. */
+int fbp_check_weights(const double *weight, int64_t rows, int64_t *where, double *sum);
 
 /* Names in the tables, NULL past the end. */
 const char *fbp_activation_name(int i);

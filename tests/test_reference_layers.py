@@ -397,6 +397,20 @@ def test_sample_weights_are_repetitions() -> None:
             weighted.fit(X, y, sample_weight=bad)
 
 
+def test_class_weights_are_weights_of_rows() -> None:
+    """Also in `fit`, batch by batch; "balanced" counts the classes of the whole data set."""
+    X, y = numbers(12, 3), np.array([0] * 8 + [1] * 4)
+    rows = np.where(y == 0, 12 / (2 * 8), 12 / (2 * 4))
+    classes, samples = (
+        sequential(fb.Input(3), fb.Dense(2), loss=fb.losses.CrossEntropy(class_weight=weights), optimizer=fb.SGD(0.5))
+        for weights in ("balanced", None)
+    )
+    history = classes.fit(X, y, epochs=2, batch_size=5)
+    assert history.loss == samples.fit(X, y, epochs=2, batch_size=5, sample_weight=rows).loss
+    np.testing.assert_array_equal(classes.params, samples.params)
+    assert classes.evaluate(X, y) == samples.evaluate(X, y, rows)
+
+
 def test_predict_returns_any_node() -> None:
     x = fb.Input(3)
     dense, skip = fb.Dense(4, "tanh"), fb.Residual(fb.Dense(4))

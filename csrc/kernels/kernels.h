@@ -76,13 +76,13 @@ struct fbp_loss_rows {
     size_t m, n;
     const void *out;            /* (m, n), stride ldo */
     ptrdiff_t ldo;
-    const void *const *target;  /* m pointers to rows of n reals, or NULL */
+    const void *const *target;  /* m pointers to rows of n / outputs_per_target reals, or NULL */
     const int64_t *label;       /* m labels in 0 .. n-1, or NULL */
     double scale;               /* 1 / batch rows, or 1 / the sum of their weights */
     const double *weight;       /* m: of each row, in its loss and gradient; NULL: all 1 */
     double a;                   /* parameter of the loss */
-    double *loss;               /* m: the loss of each row, not yet divided by the batch rows */
-    void *grad;                 /* (m, n), stride ldg: dE/dO, or NULL; may be out */
+    double *loss;               /* m: the loss of each row times its weight, not yet times scale */
+    void *grad;                 /* (m, n), stride ldg: dE/dO, or NULL; not out, which is read twice */
     ptrdiff_t ldg;
 };
 
@@ -158,7 +158,10 @@ enum fbp_act {
     FBP_CUSTOM,                 /* the user's own: the plan calls it */
     FBP_ACT_COUNT
 };
-enum fbp_loss { FBP_SQUARED_ERROR, FBP_CROSS_ENTROPY, FBP_LOSS_COUNT };
+enum fbp_loss {
+    FBP_SQUARED_ERROR, FBP_CROSS_ENTROPY, FBP_ABSOLUTE_ERROR, FBP_HUBER, FBP_LOG_COSH, FBP_QUANTILE, FBP_BINARY_CROSS_ENTROPY,
+    FBP_HINGE, FBP_BINARY_HINGE, FBP_POISSON, FBP_GAUSSIAN_NLL, FBP_LOSS_COUNT
+};
 enum fbp_optimizer { FBP_SGD, FBP_MOMENTUM, FBP_NESTEROV, FBP_ADAM, FBP_RMSPROP, FBP_ADAGRAD, FBP_OPTIMIZER_COUNT };
 
 /* One row per activation. Both functions work on whole rows in place; tilewise ones also on any tile of them. */
@@ -175,7 +178,8 @@ struct fbp_act_kernels {
 struct fbp_loss_kernels {
     const char *name;
     int labels;                 /* takes integer labels */
-    int logits;                 /* expects an output layer without activation */
+    int logits;                 /* turns its input into probabilities: expects an output layer without activation */
+    int outputs_per_target;     /* columns of out for one of the target */
     double parameter;           /* the usual value of its parameter a; NAN where it has none */
     void (*rows)(const struct fbp_loss_rows *);
 };

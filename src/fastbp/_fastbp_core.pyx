@@ -100,8 +100,11 @@ cdef extern from "fbp.h" nogil:
     int fbp_backward(fbp_plan *plan, const fbp_array *dout, void **dx)
     int fbp_plan_kept(fbp_plan *plan, int node, int gradient, void *to)
     int fbp_update(fbp_plan *plan)
-    int fbp_loss_gradient(int loss, int dtype, const void *out, int64_t width, const fbp_array *y, int labels, double *value,
-                          void *dout)
+    int fbp_loss_gradient(int loss, int dtype, const void *out, int64_t width, const fbp_array *y, int labels,
+                          const double *weight, double a, double *value, void *dout)
+    int fbp_loss_takes_labels(int i)
+    int64_t fbp_loss_target_width(int i, int64_t outputs)
+    int fbp_check_weights(const double *weight, int64_t rows, int64_t *where, double *sum)
     const char *fbp_activation_name(int i)
     const char *fbp_loss_name(int i)
     const char *fbp_optimizer_name(int i)
@@ -194,6 +197,8 @@ cdef class Plan:
         self.first_output, self.first_loss = self.output[0], self.loss[0]
         self.features = fbp_plan_width(self.plan, self.input[0])
         self.width = fbp_plan_width(self.plan, self.output[0])
+        for node, loss in zip(self.output, self.loss):
+            _target_width(loss, fbp_plan_width(self.plan, node))        # or raise
 
     def __dealloc__(self):
         fbp_plan_destroy(self.plan)

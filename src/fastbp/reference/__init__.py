@@ -5,7 +5,7 @@ fb``. The tests take this package as their oracle, and the benchmarks as one of 
 order:
 
 1. `activations`: f, and what it does to the error signal on the way back
-2. `losses`: E, and the derivative with which the way back begins
+2. `criteria`: the losses: E, and the derivative with which the way back begins
 3. `gates`: what each computes, and one gradient for each input; `gate` is what they share. Dense: Z = A W;
    dW = A^T dZ; dX = dZ weight^T
 4. `network`: the gates in topological order, forward; in the reverse order, backward; gradients add up

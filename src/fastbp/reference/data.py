@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.checks import Array, reals, rows
+from fastbp.loss_settings import Weights
 from fastbp.reference.heads import Head
 from fastbp.reference.losses import Target
 from fastbp.values import Value
 
 Arrays = npt.ArrayLike | Sequence[npt.ArrayLike]  # a list where a network has several inputs or outputs
 AnyArray = npt.NDArray[Any]
-Weights = Array | None  # of rows; None if all are 1
 
 
 @dataclass(frozen=True)
@@ -79,12 +79,13 @@ class Data:
         """Return outputs as the user wants them: one, or a list."""
         return outputs if self.listed else outputs[0]
 
-    def weights(self, y: Any, sample_weight: npt.ArrayLike | None, m: int) -> list[Weights]:
-        """Return for each output the weights of m rows whose targets are y, as given; None if all are 1."""
+    def weights(self, name: str, y: Any, sample_weight: npt.ArrayLike | None) -> list[Weights | None]:
+        """Return for each output the weights of rows whose targets are y, as given; None if all are 1."""
         parts = y if self.listed else [y]
-        return [head.row_weights(part, sample_weight, m) for head, part in zip(self.heads, parts, strict=True)]
+        names = [f"{name}[{i}]" for i in range(len(parts))] if self.listed else [name]
+        return [head.row_weights(y_k, sample_weight, each) for head, y_k, each in zip(self.heads, parts, names, strict=True)]
 
-    def validation(self, data: Any) -> tuple[list[AnyArray], list[Target], list[Weights]]:
+    def validation(self, data: Any) -> tuple[list[AnyArray], list[Target], list[Weights | None]]:
         """Return inputs, targets and weights of (X, y) or (X, y, sample_weight), or raise."""
         name = "validation_data"
         if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
@@ -93,7 +94,7 @@ class Data:
         x = self.x(f"{name}[0]", data[0])
         m = len(x[0])
         y = self.y(f"{name}[1]", data[1], m)
-        return x, y, self.weights(data[1], data[2] if len(data) == 3 else None, m)
+        return x, y, self.weights(f"{name}[1]", data[1], data[2] if len(data) == 3 else None)
 
     def memory(self, out: Array, shapes: list[tuple[int, int]], listed: bool) -> Array:
         """Return `out` if it can hold the one output there is, or raise."""

@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.checks import Array, gradient, real_number, reals
+from fastbp.loss_settings import Weights
 from fastbp.reference.activations import activation_named
 from fastbp.reference.losses import Loss, Target, loss_named
 
 UserLoss = Callable[[Array, Target], tuple[float, npt.ArrayLike]]  # (out, target) -> (loss, dout)
-LossLike = str | UserLoss
+LossLike = str | Loss | UserLoss
 PROBABILITIES = {"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid"}  # f(logits), by loss
 NO_PROBABILITIES = f"predict_proba needs loss={' or '.join(map(repr, PROBABILITIES))}"
 NO_WEIGHTS = "a loss of your own sees whole batches and takes no sample weights: sample_weight must be None, got weights"
@@ -32,7 +33,7 @@ class Head:
     @property
     def name(self) -> str:
         """Row in the table of losses, "custom" for a function of the user's own."""
-        return self.loss.name if isinstance(self.loss, Loss) else "custom"
+        return self.loss.row if isinstance(self.loss, Loss) else "custom"
 
     def target(self, y: npt.ArrayLike, shape: tuple[int, ...], dtype: np.dtype[Any], name: str) -> Target:
         """Return targets for outputs of this shape in the form that `value` knows, or raise; `name` is that of y."""
@@ -45,30 +46,24 @@ class Head:
             raise ValueError(f"{name} must have at least one row, got shape {T.shape}")
         return T
 
-    def row_weights(self, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None, m: int) -> Array | None:
-        """Return what each of m rows counts, float64, or raise; None if all count 1."""
-        if sample_weight is None:
-            return None
-        if not isinstance(self.loss, Loss):
+    def row_weights(self, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None, name: str) -> Weights | None:
+        """Return what each row counts, by its sample and its class, or raise; None if all count 1; y is called `name`."""
+        if isinstance(self.loss, Loss):
+            return self.loss.row_weights(y, sample_weight, name=name)
+        if sample_weight is not None:
             raise ValueError(NO_WEIGHTS)
-        weights = reals("sample_weight", sample_weight).astype(np.float64)
-        if weights.shape != (m,):
-            raise ValueError(f"sample_weight must have shape {(m,)}, got {weights.shape}")
-        bad = np.flatnonzero(~((weights >= 0) & (weights < np.inf)))
-        if bad.size:
-            raise ValueError(f"sample_weight must be finite and at least 0, got {weights[bad[0]]} in row {bad[0]}")
-        return weights
+        return None
 
-    def value(self, O: Array, T: Target, weights: Array | None) -> tuple[float, Array]:
+    def value(self, O: Array, T: Target, weights: Weights | None) -> tuple[float, Array]:
         """Return E and dE/dO, (m, U), both times the weight of the head; rows count as their `weights`, (m,)."""
         if isinstance(self.loss, Loss):
-            E, dO = self.loss.value(O, T) if weights is None else self.loss.value(O, T, weights)  # type: ignore[call-arg]
+            E, dO = self.loss.value(O, T, weights)
         else:
             E, dout = self.loss(O.copy(), T)
             E, dO = real_number("the loss", E), gradient(dout, O)
         return (E, dO) if self.weight == 1.0 else (self.weight * E, dO * O.dtype.type(self.weight))
 
-    def scores(self, O: Array, T: Target, weights: Array | None) -> dict[str, float]:
+    def scores(self, O: Array, T: Target, weights: Weights | None) -> dict[str, float]:
         """Return the loss, without the weight of the head, and with cross-entropy the accuracy."""
         scores = {"loss": Head(self.loss).value(O, T, weights)[0]}
         if self.name == "cross_entropy":

@@ -22,7 +22,8 @@ import numpy.typing as npt
 
 from fastbp.checks import callback_or_none, positive, required
 from fastbp.history import History
-from fastbp.reference.data import AnyArray, Arrays, Data, Weights
+from fastbp.loss_settings import Weights
+from fastbp.reference.data import AnyArray, Arrays, Data
 from fastbp.reference.losses import Target
 from fastbp.reference.network import Network, Pass
 from fastbp.reference.optimizers import Optimizer
@@ -73,9 +74,9 @@ class Training:
         self._trainable()
         X = self._data.x("x", x)
         m = len(X[0])
-        return self._step(X, self._data.y("y", y, m), self._data.weights(y, sample_weight, m))
+        return self._step(X, self._data.y("y", y, m), self._data.weights("y", y, sample_weight))
 
-    def _step(self, x: list[AnyArray], targets: list[Target], weights: list[Weights]) -> float:
+    def _step(self, x: list[AnyArray], targets: list[Target], weights: list[Weights | None]) -> float:
         self._pass = None  # what `forward` kept
         self._last = done = self._network.forward(x, training=True)
         E, douts = 0.0, []
@@ -122,7 +123,7 @@ class Training:
         self._trainable()
         x = self._data.x("X", X)
         n = len(x[0])
-        targets, weights = self._data.y("y", y, n), self._data.weights(y, sample_weight, n)
+        targets, weights = self._data.y("y", y, n), self._data.weights("y", y, sample_weight)
         positive("epochs", epochs)
         positive("batch_size", batch_size)
         callback_or_none(callback)
@@ -157,9 +158,9 @@ class Training:
         self._needed_loss()
         x = self._data.x("X", X)
         m = len(x[0])
-        return self._scores(x, self._data.y("y", y, m), self._data.weights(y, sample_weight, m))
+        return self._scores(x, self._data.y("y", y, m), self._data.weights("y", y, sample_weight))
 
-    def _scores(self, x: list[AnyArray], targets: list[Target], weights: list[Weights]) -> dict[str, float]:
+    def _scores(self, x: list[AnyArray], targets: list[Target], weights: list[Weights | None]) -> dict[str, float]:
         out = self.predict(x if len(x) > 1 else x[0])
         outputs = out if self._data.listed else [out]
         heads = self._data.heads
