@@ -170,7 +170,7 @@ void fbp_graph_share(struct fbp_plan *plan)
         for (int e = 0; e < 2 && plan->gate[g].kind == FBP_GATE_ADD; e++) {
             struct edge *edge = &plan->gate[g].in[e];
             struct gate *from = &plan->gate[edge->from];
-            if (!edge->first || from->kind == FBP_GATE_INPUT) continue;
+            if (!edge->first || from->kind <= FBP_GATE_CONSTANT) continue;
             if (edge->last) {
                 if (from->act == FBP_IDENTITY && from->function == NULL) from->shares = g;
                 continue;
