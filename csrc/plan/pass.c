@@ -9,7 +9,7 @@
 #include "plan.h"
 
 #define CROWD 16                    /* rows: more than a cache has ways */
-#define PART_COLUMNS 64             /* of a batch norm */
+#define PART_COLUMNS 64             /* of a batch norm: their sums are done together */
 #define POLL_SECONDS 0.02
 
 static int64_t source_row(const struct pass *p, size_t r)
@@ -199,22 +199,31 @@ static void back_part(void *context, int part, int thread)
     if (p.from == 0) copy_dx(&p, r0, r1);
 }
 
-static int column_parts(const struct pass *p, int g) { return (int)((p->plan->gate[g].width + PART_COLUMNS - 1) / PART_COLUMNS); }
+/* PART_COLUMNS columns of a batch norm at a time, in at most so many parts. */
+static int64_t column_blocks(const struct pass *p, int g) { return (int64_t)((p->plan->gate[g].width + PART_COLUMNS - 1) / PART_COLUMNS); }
+static int column_parts(const struct pass *p, int g) { return (int)fbp_min((size_t)column_blocks(p, g), FBP_MOST_PARTS); }
+
+static void columns_part(const struct pass *p, int g, int part, void (*sums)(const struct pass *, int, size_t, size_t))
+{
+    const size_t width = p->plan->gate[g].width;
+    int64_t from, to;
+    fbp_share(column_blocks(p, g), part, column_parts(p, g), &from, &to);
+    for (size_t j = (size_t)from * PART_COLUMNS; j < (size_t)to * PART_COLUMNS; j += PART_COLUMNS)
+        sums(p, g, j, fbp_min(j + PART_COLUMNS, width));
+}
 
 static void statistics_part(void *context, int part, int thread)
 {
     const struct pass *p = context;
-    const size_t j = (size_t)part * PART_COLUMNS;
     (void)thread;
-    fbp_batch_norm_statistics(p, p->from, j, fbp_min(j + PART_COLUMNS, p->plan->gate[p->from].width));
+    columns_part(p, p->from, part, fbp_batch_norm_statistics);
 }
 
 static void sums_part(void *context, int part, int thread)
 {
     const struct pass *p = context;
-    const size_t j = (size_t)part * PART_COLUMNS;
     (void)thread;
-    fbp_batch_norm_sums(p, p->to - 1, j, fbp_min(j + PART_COLUMNS, p->plan->gate[p->to - 1].width));
+    columns_part(p, p->to - 1, part, fbp_batch_norm_sums);
 }
 
 /* Forward to the last cut; what is left to do is from .. to. */

@@ -184,6 +184,7 @@ struct pass {
     double *polled;                 /* ... and the time of the last look, its own */
 };
 #define FBP_LONG_OPERATIONS 1e9     /* a step of so much work is worth giving up half-way */
+#define FBP_MOST_PARTS 16384        /* of a phase: the pool counts them in 16 bits */
 
 /* Where a gate's weights are: as B of a product, see struct fbp_gemm. */
 struct fbp_weights {
