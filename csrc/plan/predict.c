@@ -129,8 +129,7 @@ int fbp_predict(fbp_plan *plan, const struct fbp_array *x, const struct fbp_resu
         fbp_lock_write(&plan->lock);
         fbp_weights_refresh(plan);
         fbp_fold(plan);
-        fbp_lock_release(&plan->lock);
-        fbp_lock_read(&plan->lock);
+        fbp_lock_share(&plan->lock);
     }
     struct fbp_team team;
     fbp_team_open(&team, threads, row_cost * (double)q.rows);

@@ -141,7 +141,6 @@ int fbp_forward(fbp_plan *plan, const struct fbp_array *x, int training, void *c
         fbp_team_open(&team, fbp_threads_for(plan, operations), operations);
         p.parts = fbp_row_parts(plan, rows, team.threads);
         fbp_pass_forward(&p, &team);
-        fbp_team_close(&team);
         status = atomic_load(&bad);
         if (status == FBP_OK) {
             plan->forward_rows = rows;
@@ -150,6 +149,7 @@ int fbp_forward(fbp_plan *plan, const struct fbp_array *x, int training, void *c
             plan->fold_due |= training;
             if (training) fbp_batch_norm_remember(plan, plan->training, (size_t)rows);
         }
+        fbp_team_close(&team);
     }
     fbp_lock_release(&plan->lock);
     return status;

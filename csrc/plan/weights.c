@@ -83,6 +83,7 @@ void fbp_weights_refresh(struct fbp_plan *plan)
     if (!atomic_exchange(&plan->touched, atomic_load(&plan->exports) > 0)) return;
     fbp_weights_publish(plan);                      /* nothing, unless this process was forked in the middle of a step */
     exchange(plan, 0);
+    plan->fold_due = 1;
 }
 
 /* dW of a unit's rows and its bias row over the batch: S, cut every FBP_REDUCTION_ROWS rows and the parts added in order, to what
