@@ -12,6 +12,7 @@ static const char *const text[FBP_STATUS_COUNT] = {
     [FBP_BAD_TARGET] = "a target is not finite",
     [FBP_BAD_INDEX] = "an embedding was given a number that names no category",
     [FBP_STOPPED] = "a function of the caller's gave up",
+    [FBP_TOO_MANY] = "an embedding has more categories than numbers of this dtype can tell apart",
     [FBP_NO_FORWARD] = "backward needs a forward pass before it",
 };
 
