@@ -63,7 +63,7 @@ lines:          ## lines of code by part
 bits:           ## the same bits from every compiler and ISA at hand, ARM under qemu included
 	.ci/bits
 
-ulp:            ## errors of exp, log, sigmoid, tanh, softplus over all float32, on every ISA (minutes)
+ulp:            ## errors of the smooth activations over all float32, on every ISA (many minutes)
 	mkdir -p build
 	$(CC) -std=gnu11 -O3 -ffp-contract=off -fno-math-errno -Icsrc -o build/ulp tests/ulp.c csrc/*.c csrc/*/*.c -pthread -lm
 	build/ulp

@@ -1,4 +1,6 @@
-"""What exp, log and the activations cost: cycles per element of each kernel, on a block that stays in L1.
+"""What the activations cost: cycles per element of each kernel, on a block that stays in L1.
+
+tanh is O = f(Z), tanh' its way back from O; gelu+ leaves the slopes with O, and the way back is one product for all such.
 
 A cycle is counted by what the core does in it: two full-width FMAs, at the peak measured in the same process.
 """
@@ -34,12 +36,16 @@ def aligned(n, dtype):
     return memory[start : start + n * np.dtype(dtype).itemsize].view(dtype).reshape(1, n)
 
 
-def kernels(isa, o):
+def kernels(isa, o, slopes):
     """Names and calls."""
-    calls = {"exp": partial(core.window_function, isa, False), "log": partial(core.window_function, isa, True)}
+    calls = {}
     for number, name in enumerate(core.ACTIVATIONS):
-        if name != "identity":
-            calls[name] = partial(core.window_activation, isa, number)
+        if name in ("identity", "custom"):
+            continue
+        calls[name] = partial(core.window_activation, isa, number)
+        if core.window_row(number)[0]:
+            calls[name + "+"] = partial(core.window_activation, isa, number, slopes=slopes)
+        else:
             calls[name + "'"] = partial(core.window_activation, isa, number, o=o)
     return calls
 
@@ -51,14 +57,14 @@ def main():
     for dtype in ("float32", "float64"):
         for isa in runtime.isa_names():
             lanes, most = core.window_tile(isa, dtype)[2], BYTES // np.dtype(dtype).itemsize
-            o = aligned(most // 2, dtype)
+            o, slopes = aligned(most // 2, dtype), aligned(most // 2, dtype)
             o[...] = np.linspace(0, 4, most // 2)
-            for name, call in kernels(isa, o).items():
-                n = most // 2 if name.endswith("'") else most  # a derivative also reads o
+            for name, call in kernels(isa, o, slopes).items():
+                n = most // 2 if name[-1] in "'+" else most  # these have an o, too
                 rounds = nanoseconds(call, aligned(n, dtype), np.linspace(-4, 4, n, dtype=dtype).reshape(1, n))
                 ghz = runtime.fma_peak(isa, dtype) / (2 * 2 * lanes) * 1e-9
                 cycles = rounds * ghz / n
-                print(f"{dtype}  {isa:<7} {name:<10} {cycles.min():7.3f} {np.median(cycles):7.3f}   at {ghz:.2f} GHz")
+                print(f"{dtype}  {isa:<7} {name:<14} {cycles.min():7.3f} {np.median(cycles):7.3f}   at {ghz:.2f} GHz")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ enum fbp_status {
     FBP_BAD_GRAPH,      /* a gate, input, activation, loss or optimizer that does not exist */
     FBP_BAD_LABEL,      /* a class label outside 0 .. classes-1 */
     FBP_BAD_TARGET,     /* a target that is not finite */
+    FBP_BAD_WEIGHT,     /* a weight of a row that is negative or not finite */
     FBP_BAD_INDEX,      /* an input of an embedding that is no whole number from 0 to categories - 1 */
     FBP_NO_FORWARD,     /* backward without a forward before it */
     FBP_STOPPED,        /* a function of the caller's gave up */
@@ -108,17 +109,18 @@ struct fbp_graph {
 };
 
 /* The numbers of an optimizer; those that its row does not have are not looked at. From FBP_L2 on, 0 is none. With g the gradient
- * of a batch, or the mean of the last FBP_ACCUMULATE ones: g is clipped, then l2 W added to it, and the update starts from W less
- * rate weight_decay W. */
+ * of a batch, or the mean of the last FBP_ACCUMULATE ones: g is clipped, then l2 W + l1 sign(W) added to it, and the update starts
+ * from W less rate weight_decay W. */
 enum fbp_hyper {
     FBP_RATE,
     FBP_BETA1, FBP_BETA2,       /* what the means of g and of g^2 keep of themselves: momentum is beta1, RMSprop's alpha beta2 */
     FBP_EPS,
-    FBP_L2, FBP_WEIGHT_DECAY,
-    FBP_DECAY_BIASES,           /* whether these two also act on the bias rows */
+    FBP_L2, FBP_L1, FBP_WEIGHT_DECAY,
+    FBP_DECAY_BIASES,           /* whether these three also act on the bias rows */
     FBP_CLIP_NORM,              /* g shrunk to this norm, over all parameters, where it has a larger one */
     FBP_CLIP_VALUE,             /* each element of g limited to -value .. value */
     FBP_ACCUMULATE,             /* training steps for each update; their gradients add up in grads */
+    FBP_MAX_NORM,               /* after an update, columns of W without the bias are shrunk to this norm where theirs is larger */
     FBP_HYPER
 };
 
@@ -155,6 +157,7 @@ int fbp_plan_slots(const fbp_plan *plan);                       /* state vectors
 /* Copies the values of a slot, in the order of params, to `values` (reals of the plan's dtype); or, with back, from there. */
 void fbp_plan_copy_slot(fbp_plan *plan, int slot, void *values, int back);
 int64_t fbp_plan_updates(fbp_plan *plan);                       /* updates done so far: the t of Adam's corrections */
+void fbp_plan_set_updates(fbp_plan *plan, int64_t updates);
 
 /* Asked now and then during long steps, on the calling thread: whether to give up the step (which then changes nothing) and
  * return FBP_PAUSED early. */
@@ -208,9 +211,15 @@ int fbp_update(fbp_plan *plan);
  * these, if they have other than `rows` rows, or for a gradient that was not wanted. */
 int fbp_plan_kept(fbp_plan *plan, int node, int gradient, int64_t rows, void *to);
 
-/* Loss of out (rows of y, width; contiguous, of dtype) and dE/dout; labels must be in range. */
+/* Loss of out (rows of y, width; contiguous, of dtype) and dE/dout; labels must be in range. weight: of each row, or NULL; rows
+ * whose weights add up to 0 have loss 0. a: the parameter of the loss, not looked at where it has none. */
 int fbp_loss_gradient(int loss, int dtype, const void *out, int64_t width, const struct fbp_array *y, int labels,
-                      double *value, void *dout);
+                      const double *weight, double a, double *value, void *dout);
+/* Rows of the table of losses: whether integer labels are taken; columns of a target for so many outputs, 0 if there can be none. */
+int fbp_loss_takes_labels(int i);
+int64_t fbp_loss_target_width(int i, int64_t outputs);
+/* All weights finite and at least 0? Else *where is the first that is not. *sum is theirs. */
+int fbp_check_weights(const double *weight, int64_t rows, int64_t *where, double *sum);
 
 /* Names in the tables, NULL past the end. */
 const char *fbp_activation_name(int i);

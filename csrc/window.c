@@ -56,26 +56,22 @@ int fbp_window_gemm(const char *isa, int dtype, int form, int packed, size_t m, 
     return FBP_OK;
 }
 
-int fbp_window_activation(const char *isa, int dtype, int act, size_t m, size_t n, void *z, const void *o, size_t calls)
+int fbp_window_activation(const char *isa, int dtype, int act, int backward, double a, size_t m, size_t n, void *z, void *o,
+                          size_t calls)
 {
     const struct fbp_kernels *kernels = fbp_kernels_find(isa, dtype);
     if (kernels == NULL) return FBP_NO_ISA;
     const fbp_float_mode mode = fbp_float_enter();
-    fbp_tile_fn *fn = o ? kernels->act[act].backward : kernels->act[act].forward;
-    for (size_t i = 0; fn && i < calls; i++) fn(z, (ptrdiff_t)n, (void *)o, (ptrdiff_t)n, m, n, kernels->act[act].parameter);
+    fbp_tile_fn *fn = backward ? kernels->act[act].backward : kernels->act[act].forward;
+    for (size_t i = 0; fn && i < calls; i++) fn(z, (ptrdiff_t)n, o, (ptrdiff_t)n, m, n, a);
     fbp_float_leave(mode);
     return FBP_OK;
 }
 
-int fbp_window_function(const char *isa, int dtype, int logarithm, size_t m, size_t n, void *x, size_t calls)
+void fbp_window_row(int act, int *keeps, double *parameter)
 {
-    const struct fbp_kernels *kernels = fbp_kernels_find(isa, dtype);
-    if (kernels == NULL) return FBP_NO_ISA;
-    const fbp_float_mode mode = fbp_float_enter();
-    fbp_tile_fn *fn = logarithm ? kernels->log : kernels->exp;
-    for (size_t i = 0; i < calls; i++) fn(x, (ptrdiff_t)n, NULL, 0, m, n, 0);
-    fbp_float_leave(mode);
-    return FBP_OK;
+    const struct fbp_act_kernels *row = &fbp_kernels_find("base", FBP_F32)->act[act];
+    *keeps = row->keeps, *parameter = row->parameter;
 }
 
 int fbp_window_col_sums(const char *isa, int dtype, size_t k, size_t n, const void *b, void *out)

@@ -11,10 +11,12 @@
  * epilogue is one of enum fbp_epilogue; o (m, n) and alpha as in struct fbp_gemm. start (m, n) may be NULL. */
 int fbp_window_gemm(const char *isa, int dtype, int form, int packed, size_t m, size_t n, size_t k, const void *a, const void *b,
                     const void *start, void *c, int epilogue, double alpha, const void *o);
-/* Activation `act` in place on z (m, n), and, if o is not NULL, its backward: z = z f'(o); as often as `calls` says. */
-int fbp_window_activation(const char *isa, int dtype, int act, size_t m, size_t n, void *z, const void *o, size_t calls);
-/* exp, or the logarithm, in place on x (m, n), as often. */
-int fbp_window_function(const char *isa, int dtype, int logarithm, size_t m, size_t n, void *x, size_t calls);
+/* Activation `act` with parameter a in place on z (m, n), or its backward: z = z f', taken from o; as often as `calls` says.
+ * o is that of fbp_tile_fn: for the forward of rows that keep slopes where these go, or NULL; for others not used. */
+int fbp_window_activation(const char *isa, int dtype, int act, int backward, double a, size_t m, size_t n, void *z, void *o,
+                          size_t calls);
+/* Whether activation `act` keeps slopes, and the usual value of its parameter. */
+void fbp_window_row(int act, int *keeps, double *parameter);
 /* out (n) = the sums of the columns of b (k, n). */
 int fbp_window_col_sums(const char *isa, int dtype, size_t k, size_t n, const void *b, void *out);
 /* Tile rows, panel columns and lanes of an ISA's kernels. */

@@ -17,8 +17,8 @@ h = eps**(1/3) max(1, |theta|) makes both of the order eps**(2/3). The rounding 
 test, a few eps relative to its terms, are thousands of times smaller than noise / h, which therefore covers
 them.
 
-A relu has a kink at 0. A parameter for which any unit of any relu changes side between theta - 2h and
-theta + 2h is left out, by looking at the units, not at the result.
+A relu has a kink at 0, and so have some losses. A parameter for which any unit of any relu, or any element of the loss,
+changes side between theta - 2h and theta + 2h is left out, by looking at the units, not at the result.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import bounds as running
 import numpy as np
 import numpy.typing as npt
+from bounds import Bounded, Rounding
 
 import fastbp.reference as ref
 from fastbp.reference.activations import ACTIVATIONS
@@ -84,7 +86,7 @@ def central_differences(net: ref.Sequential, theta: Array, x: Array, y: npt.Arra
 
 
 def loss_and_sides(net: ref.Sequential, x: Array, y: npt.ArrayLike) -> tuple[float, bytes]:
-    """Return E, and for every unit of every relu on which side of its kink it is."""
+    """Return E, and for every unit of every relu, and of the loss, on which side of its kink it is."""
     assert net.loss is not None
     sides = b""
     for layer in net.layers:
@@ -92,7 +94,21 @@ def loss_and_sides(net: ref.Sequential, x: Array, y: npt.ArrayLike) -> tuple[flo
             x = layer.forward(x)
             if function_name(layer) == "relu":
                 sides += (x > 0).tobytes()
-    return getattr(ref.losses, net.loss)(x, y)[0], sides
+    return getattr(ref.losses, net.loss)(x, y)[0], sides + sides_of_loss(net.loss, x, np.asarray(y))
+
+
+def sides_of_loss(loss: str, O: Array, y: Array, parameter: float = 1.0) -> bytes:
+    """Return for every element of a loss with kinks on which side of them it is."""
+    if loss in ("absolute_error", "quantile"):
+        return np.sign(O - y.reshape(O.shape)).tobytes()
+    if loss == "huber":
+        return (np.abs(O - y.reshape(O.shape)) > parameter).tobytes()
+    if loss == "binary_hinge":
+        return (np.where(y.reshape(O.shape) > 0, O, -O) < parameter).tobytes()
+    if loss == "hinge":
+        labels = y if y.ndim == 1 else y.argmax(axis=1)
+        return (O - O[np.arange(len(O)), labels][:, None] + parameter > 0).tobytes()
+    return b""
 
 
 def function_name(layer: ref.Dense | ref.Activation) -> str:
@@ -110,9 +126,7 @@ def rounding_noise(net: ref.Sequential, x: Array, y: npt.ArrayLike) -> float:
     err)),
       after a difference, which adds u |Z - max|. Then exp or tanh, a sum of at most U terms, a sum, a
       quotient: (ULP + (U + 2) u) |O|; softplus has two functions. Identity and relu do not round.
-    - E: errors of O enter by |dO|, and the sum of the terms of E, all positive, errs by u E for each term.
-    Terms
-      (o - t)**2 / 2m have 4 roundings of their own; of t (lse - z) see the code.
+    - E: `bounds.loss`, beginning with errors err of O.
     """
     assert net.loss is not None
     err = np.zeros_like(x)
@@ -133,12 +147,4 @@ def rounding_noise(net: ref.Sequential, x: Array, y: npt.ArrayLike) -> float:
         if name not in ("identity", "relu"):
             functions = 2 if name == "softplus" else 1  # exp and log1p
             err = err + (functions * ULP + (x.shape[1] + 2) * U) * np.abs(x)
-    E, dO = getattr(ref.losses, net.loss)(x, y)
-    noise = (np.abs(dO) * err).sum() + (x.size + 4) * U * E
-    if net.loss == "cross_entropy":
-        T = np.asarray(y) if np.ndim(y) == 2 else np.eye(x.shape[1])[np.asarray(y)]
-        shifted = x.max(axis=1, keepdims=True) - x  # u of it enters z, and through exp also lse
-        lse = np.log(np.exp(-shifted).sum(axis=1, keepdims=True))  # exp and log: ULP, sum: u a term
-        own = U * shifted + U * shifted.max(axis=1, keepdims=True) + ULP * (1 + lse) + x.shape[1] * U
-        noise += (T * own).sum() / len(x)
-    return float(noise)
+    return float(running.loss(net.loss, Bounded(x, err, Rounding("float64")), y)[0].error)

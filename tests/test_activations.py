@@ -101,7 +101,7 @@ def ulp_errors(y: Array, exact: list[float] | list[Decimal]) -> Array:
         pairs = zip(y.tolist(), exact, strict=True)
         error = np.array([float(abs(Decimal(v) - e)) if math.isfinite(v) else math.inf for v, e in pairs])
     error = error / ulp
-    error[(y == 0) & (np.abs(rounded) < info.tiny)] = 0
+    error[(y == 0) & (np.abs(wide) < info.tiny)] = 0
     infinite = np.isinf(rounded)
     error[infinite] = np.where(y[infinite] == rounded[infinite], 0, np.inf)
     return np.where(np.isnan(wide), np.where(np.isnan(y), 0, np.inf), np.where(np.isnan(error), np.inf, error))

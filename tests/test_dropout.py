@@ -96,12 +96,15 @@ def test_draws_count_forward_passes_in_training_mode_and_steps() -> None:
         lambda: plan.train_step(X, T),
         lambda: plan.train_epoch(X, T, None, 3),
         lambda: plan.backward(T, True) if plan.forward(X) is not None else None,
-        lambda: pytest.raises(ValueError, plan.train_step, X, bad),
-        lambda: pytest.raises(ValueError, plan.forward, X[:, :2]),
     ):
         call()
         counts.append(plan.draws)
-    assert counts == [1, 1, 1, 2, 6, 7, 7, 7]
+    assert counts == [1, 1, 1, 2, 6, 7]
+    with pytest.raises(ValueError, match="y must be finite"):
+        plan.train_step(X, bad)
+    with pytest.raises(ValueError, match="x must have shape"):
+        plan.forward(X[:, :2])
+    assert plan.draws == 7
 
 
 def test_a_step_is_forward_backward_update_with_the_same_mask() -> None:

@@ -19,7 +19,7 @@ KERNELS = CSRC / "kernels"
 C_FILES = sorted([*CSRC.rglob("*.[ch]")])
 STUBS = sorted(path for path in KERNELS.glob("*.c") if path.name != "table.c")
 PARTS = {f"{name}.h" for name in ("activation", "binary", "dropout", "gemm", "loss", "narrow", "norm", "optimizer", "pack")}
-PARTS |= {"reduce.h", "tile.h"}
+PARTS |= {"cross_entropy.h", "loss_elements.h", "reduce.h", "tile.h"}
 
 
 def name_of(path: Path) -> str:
@@ -50,7 +50,7 @@ def may_include(path: Path) -> set[str]:
     """What a file of csrc may include of csrc."""
     base = {f"base/{header.name}" for header in (CSRC / "base").glob("*.h")}
     kernel = {f"kernels/{name}" for name in PARTS}
-    vectors = {"kernels/vec.h", "kernels/vmath.h", "kernels/vrows.h"}
+    vectors = {f"kernels/{name}" for name in ("vec.h", "vmath.h", "vrows.h", "vslope.h")}
     table = {"kernels/kernels.h"}
     folder = path.parent.name
     if folder == "base":
@@ -68,6 +68,7 @@ def may_include(path: Path) -> set[str]:
         "body.h": kernel | vectors | table,
         "vmath.h": {"kernels/vec.h"},
         "vrows.h": {"kernels/vec.h"},
+        "vslope.h": {"kernels/vec.h", "kernels/vmath.h"},
         "vec.h": set(),
         "kernels.h": set(),
         "table.c": {"base/cpu.h", "fbp.h"} | table,
@@ -127,9 +128,12 @@ def test_imports_run_one_way(path: Path) -> None:
     names_of_core = {name for name in found if starts_with(name, {"fastbp._fastbp_core"})}
     if path.name not in ("graph.py", "layers.py", "model.py", "runtime.py"):
         assert not names_of_core
-    pure = {"checks.py": set(), "history.py": set(), "rng.py": set(), "initializers.py": {"fastbp.rng"}}
-    pure["settings.py"] = pure["values.py"] = {"fastbp.checks"}
-    shared = {f"fastbp.{name}" for name in ("checks", "rng", "initializers", "history", "settings", "values", "reference")}
+    pure = {"checks.py": set(), "history.py": set(), "rng.py": set(), "sums.py": set()}
+    pure["initializers.py"] = {"fastbp.rng", "fastbp.sums"}
+    pure["settings.py"] = {"fastbp.checks", "fastbp.sums"}
+    pure["values.py"] = pure["loss_settings.py"] = {"fastbp.checks"}
+    shared = {"checks", "rng", "initializers", "history", "settings", "loss_settings", "values", "reference"}
+    shared = {f"fastbp.{name}" for name in shared}
     if path.parent.name == "reference" or path.name in pure:
         allowed = {"numpy", *sys.stdlib_module_names} | (
             pure.get(path.name, shared) if path.parent == PACKAGE else shared
@@ -152,7 +156,7 @@ CONDITIONS = re.compile(r"^\s*#\s*(if|ifdef|ifndef|elif|else|endif)\b.*$", re.M)
 
 @pytest.mark.parametrize("path", sorted(KERNELS.glob("*.h")), ids=name_of)
 def test_no_conditions_inside_of_kernels(path: Path) -> None:
-    """Differences between ISAs live in vec.h, vrows.h and the stubs; vmath.h holds one table of constants for each dtype."""
+    """Differences between ISAs live in vec.h, vrows.h and the stubs; vmath.h and vslope.h hold a table of constants for each dtype."""
     if path.name in ("vec.h", "vrows.h"):
         pytest.skip("the place of the differences")
     conditions = [match.group().strip() for match in CONDITIONS.finditer(code(path))]
@@ -160,7 +164,7 @@ def test_no_conditions_inside_of_kernels(path: Path) -> None:
         assert conditions == []
         return
     guard = f"#ifndef FBP_{path.stem.upper()}_H"
-    if path.name != "vmath.h":
+    if path.name not in ("vmath.h", "vslope.h"):
         assert conditions == [guard, "#endif"]
         return
     assert conditions == [guard, "#if FBP_REAL == 32", "#else", "#endif", "#endif"]

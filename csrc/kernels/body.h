@@ -17,6 +17,7 @@
 #include "vec.h"
 #include "vmath.h"
 #include "vrows.h"
+#include "vslope.h"
 
 #define PEAK_CHAINS 12      /* independent accumulators: enough for two pipes of latency up to 6, few enough for 16 registers */
 
@@ -48,6 +49,7 @@ const struct fbp_kernels KERNELS_TABLE = {
     .unpack = unpack,
     .add_rows = add_rows,
     .binary = BINARIES,
+    .relu_delta = binary_relu_delta,
     .normalize_rows = normalize_rows,
     .normalize_columns = normalize_columns,
     .normalize_rows_grad = normalize_rows_grad,
@@ -58,10 +60,9 @@ const struct fbp_kernels KERNELS_TABLE = {
     .move_average = move_average,
     .dropout = dropout,
     .sum_squares = sum_squares,
+    .limit_norms = limit_norms,
     .act = ACTIVATIONS,
     .loss = LOSSES,
     .optimizer = OPTIMIZERS,
-    .exp = exp_tile,
-    .log = log_tile,
     .fma_loop = fma_loop,
 };

@@ -52,13 +52,13 @@ struct fbp_gemm {
     int more;                   /* sums go on from what is there */
 };
 
-/* The numbers of one step of an optimizer. It takes g = min(limit, max(-limit, scale dW)) + l2 W for the gradient, and
- * W - decay W for the weights it changes. */
+/* The numbers of one step of an optimizer. It takes g = min(limit, max(-limit, scale dW)) + l2 W + l1 sign(W) for the
+ * gradient, and W - decay W for the weights it changes. */
 struct fbp_rule {
     double rate, eps;           /* where the optimizer is `corrected`, with the corrections of this step in them */
     double beta1, beta2;        /* what the means of g and of g^2 keep of themselves; beta1 is also the momentum */
-    double scale, limit, l2, decay;
-    int plain;                  /* scale 1, no limit, no l2, no decay: g = dW */
+    double scale, limit, l2, l1, decay;
+    int plain;                  /* scale 1, no limit, no l2, no l1, no decay: g = dW */
 };
 
 /* An optimizer's pass over a block of weights (rows x cols): reads the gradient, updates weights and slots. */
@@ -76,13 +76,13 @@ struct fbp_loss_rows {
     size_t m, n;
     const void *out;            /* (m, n), stride ldo */
     ptrdiff_t ldo;
-    const void *const *target;  /* m pointers to rows of n reals, or NULL */
+    const void *const *target;  /* m pointers to rows of n / outputs_per_target reals, or NULL */
     const int64_t *label;       /* m labels in 0 .. n-1, or NULL */
     double scale;               /* 1 / batch rows, or 1 / the sum of their weights */
     const double *weight;       /* m: of each row, in its loss and gradient; NULL: all 1 */
     double a;                   /* parameter of the loss */
-    double *loss;               /* m: the loss of each row, not yet divided by the batch rows */
-    void *grad;                 /* (m, n), stride ldg: dE/dO, or NULL; may be out */
+    double *loss;               /* m: the loss of each row times its weight, not yet times scale */
+    void *grad;                 /* (m, n), stride ldg: dE/dO, or NULL; not out, which is read twice */
     ptrdiff_t ldg;
 };
 
@@ -151,8 +151,17 @@ struct fbp_dropout {
     uint32_t stream, step;
 };
 
-enum fbp_act { FBP_IDENTITY, FBP_SIGMOID, FBP_RELU_ACT, FBP_TANH, FBP_SOFTMAX, FBP_SOFTPLUS, FBP_ACT_COUNT };
-enum fbp_loss { FBP_SQUARED_ERROR, FBP_CROSS_ENTROPY, FBP_LOSS_COUNT };
+enum fbp_act {
+    FBP_IDENTITY, FBP_SIGMOID, FBP_RELU_ACT, FBP_TANH, FBP_SOFTMAX, FBP_SOFTPLUS, FBP_LEAKY_RELU, FBP_ELU, FBP_SELU, FBP_SOFTSIGN,
+    FBP_GELU, FBP_GELU_TANH, FBP_SILU, FBP_MISH, FBP_HARD_SIGMOID, FBP_HARD_SWISH, FBP_RELU6, FBP_EXP, FBP_SIN, FBP_LOG_SOFTMAX,
+    FBP_SQUARE, FBP_RECIPROCAL, FBP_LOG, FBP_NEGATIVE, FBP_POWER,
+    FBP_CUSTOM,                 /* the user's own: the plan calls it */
+    FBP_ACT_COUNT
+};
+enum fbp_loss {
+    FBP_SQUARED_ERROR, FBP_CROSS_ENTROPY, FBP_ABSOLUTE_ERROR, FBP_HUBER, FBP_LOG_COSH, FBP_QUANTILE, FBP_BINARY_CROSS_ENTROPY,
+    FBP_HINGE, FBP_BINARY_HINGE, FBP_POISSON, FBP_GAUSSIAN_NLL, FBP_LOSS_COUNT
+};
 enum fbp_optimizer { FBP_SGD, FBP_MOMENTUM, FBP_NESTEROV, FBP_ADAM, FBP_RMSPROP, FBP_ADAGRAD, FBP_OPTIMIZER_COUNT };
 
 /* One row per activation. Both functions work on whole rows in place; tilewise ones also on any tile of them. */
@@ -162,14 +171,15 @@ struct fbp_act_kernels {
     int epilogue, epilogue_grad;/* the epilogues that do it in registers, FBP_STORE where there is none */
     int keeps;                  /* f' cannot be had from O: forward, where o is not NULL, leaves f'(z) there for backward */
     double parameter;           /* the usual value of its parameter a; NAN where it has none */
-    fbp_tile_fn *forward;       /* c = f(c)                                            ; NULL: identity */
+    fbp_tile_fn *forward;       /* c = f(c)                                            ; NULL: identity, custom */
     fbp_tile_fn *backward;      /* c = c * f'(z), taken from o: O, or the slopes kept  ; NULL: identity */
 };
 
 struct fbp_loss_kernels {
     const char *name;
     int labels;                 /* takes integer labels */
-    int logits;                 /* expects an output layer without activation */
+    int logits;                 /* turns its input into probabilities: expects an output layer without activation */
+    int outputs_per_target;     /* columns of out for one of the target */
     double parameter;           /* the usual value of its parameter a; NAN where it has none */
     void (*rows)(const struct fbp_loss_rows *);
 };
@@ -195,6 +205,7 @@ struct fbp_kernels {
     /* c (m x n) = c + x */
     void (*add_rows)(void *c, ptrdiff_t ldc, const void *x, ptrdiff_t ldx, size_t m, size_t n);
     struct fbp_binary_kernels binary[FBP_OPERATIONS];
+    fbp_binary_fn *relu_delta;  /* c = d [y > 0] */
     void (*normalize_rows)(const struct fbp_norm *);
     void (*normalize_columns)(const struct fbp_norm *);
     void (*normalize_rows_grad)(const struct fbp_norm_grad *);
@@ -206,11 +217,11 @@ struct fbp_kernels {
     void (*dropout)(const struct fbp_dropout *);
     /* The sum of the squares of n reals. */
     double (*sum_squares)(const void *x, size_t n);
+    /* Columns of w (rows x cols, stride ldw) whose norm is larger than `most` are shrunk to it. */
+    void (*limit_norms)(void *w, ptrdiff_t ldw, size_t rows, size_t cols, double most);
     struct fbp_act_kernels act[FBP_ACT_COUNT];
     struct fbp_loss_kernels loss[FBP_LOSS_COUNT];
     struct fbp_optimizer_kernels optimizer[FBP_OPTIMIZER_COUNT];
-    /* c = e^c and c = log c: what the losses are made of, for the tests; o is not used. */
-    fbp_tile_fn *exp, *log;
     /* n rounds of independent FMAs that fill every pipe; returns the floating-point operations done. */
     double (*fma_loop)(size_t n);
 };

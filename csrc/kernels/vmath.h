@@ -1,4 +1,4 @@
-/* vmath.h: exp, log, sigmoid, tanh and softplus of a register, each one polynomial with one order of operations on every ISA.
+/* vmath.h: exp, expm1, log, sigmoid, tanh and softplus of a register, each one polynomial with one order of operations on every ISA.
  *
  * e^x = 2^n (1 + p): n is the integer nearest to x / ln 2, r = x - n ln 2 lies within ln 2 / 2 of 0, and p = expm1(r) = r P(r).
  * n is found by adding 1.5 2^MANTISSA, which rounds to an integer in the low bits; shifted to the exponent's place they are 2^n.
@@ -71,6 +71,14 @@ INLINE vec vexp(vec x)
 {
     vec t, n, r = vreduce(vmin(vset1(EXP_MAX), vmax(vset1(EXP_MIN), x)), 0, &t, &n);
     return vscale(vfma(r, HORNER(r, exp_p), vset1(1)), n);
+}
+
+/* e^x - 1 = 2^n p + (2^n - 1) for x <= 0, p = r + r^2 (P(r) - 1) / r; anything but NaN for x > 0. */
+INLINE vec vexpm1_below(vec x)
+{
+    vec t, n, r = vreduce(vmin(vzero(), vmax(vset1(-2 * TANH_MAX), x)), EXPONENT_BIAS, &t, &n), power = vpow2(t);
+    vec p = vfma(r * r, vhorner(r, exp_p + 1, TERMS(exp_p) - 1), r);
+    return vfma(power, p, power - vset1(1));
 }
 
 /* sigmoid(-|x|) = 1 / (1 + e^|x|) and sigmoid(|x|) = 1 - sigmoid(-|x|), where 1 + e^|x| = (2^n p + 1) + 2^n. */

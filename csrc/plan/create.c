@@ -199,11 +199,6 @@ const char *fbp_activation_name(int i)
     return i >= 0 && i < FBP_ACT_COUNT ? fbp_kernels_find("base", FBP_F32)->act[i].name : NULL;
 }
 
-const char *fbp_loss_name(int i)
-{
-    return i >= 0 && i < FBP_LOSS_COUNT ? fbp_kernels_find("base", FBP_F32)->loss[i].name : NULL;
-}
-
 const char *fbp_optimizer_name(int i)
 {
     return i >= 0 && i < FBP_OPTIMIZER_COUNT ? fbp_kernels_find("base", FBP_F32)->optimizer[i].name : NULL;

@@ -145,11 +145,14 @@ static void binary_backward(const struct pass *p, int g, size_t r0, size_t r1)
     for (int e = 0; e < gate->ins; e++) {
         const int to = gate->in[e].from;
         if (!fbp_gradient_wanted(p, to) || gate->in[e].lent || p->plan->gate[to].shares == g) continue;
-        operation(p, g)->backward[e](&(struct fbp_binary){
+        /* what a sum hands to relu(..) alone is also multiplied by its derivative on the way */
+        const int relu = gate->kind == FBP_GATE_ADD && gate->in[e].first && gate->in[e].last &&
+                         p->plan->kernels->act[p->plan->gate[to].act].epilogue_grad == FBP_RELU_GRAD;
+        (relu ? p->plan->kernels->relu_delta : operation(p, g)->backward[e])(&(struct fbp_binary){
             .m = r1 - r0, .n = gate->width, .c = fbp_grad_at(p, to, r0), .ldc = (ptrdiff_t)p->plan->gate[to].ld,
             .d = fbp_grad_at(p, g, r0), .ldd = (ptrdiff_t)gate->ld, .add = !gate->in[e].first,
-            .x = rows_into(p, g, 0, r0), .y = rows_into(p, g, 1, r0), .step_x = 1, .step_y = 1});
-        if (gate->in[e].last) fbp_deactivate(p, to, r0, r1);
+            .x = rows_into(p, g, 0, r0), .y = rows_into(p, g, relu ? e : 1, r0), .step_x = 1, .step_y = 1});
+        if (gate->in[e].last && !relu) fbp_deactivate(p, to, r0, r1);
     }
 }
 

@@ -268,8 +268,12 @@ static inline int64_t fbp_category(const struct fbp_plan *plan, const struct wor
     return fbp_category_of(plan->dtype == FBP_F32 ? (double)((const float *)x)[c] : ((const double *)x)[c], gate->weights);
 }
 
-/* Columns of the targets of output k. */
-static inline size_t fbp_target_width(const struct fbp_plan *plan, int k) { return plan->gate[plan->output[k].node].width; }
+/* Columns of the targets of output k, which has a loss of the table. */
+static inline size_t fbp_target_width(const struct fbp_plan *plan, int k)
+{
+    const struct fbp_output *output = &plan->output[k];
+    return plan->gate[output->node].width / (size_t)plan->kernels->loss[output->loss].outputs_per_target;
+}
 
 /* fold.c */
 void fbp_fold_find(struct fbp_plan *plan);

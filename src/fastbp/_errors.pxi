@@ -16,19 +16,6 @@ cdef object _error(int status, str detail):
     return ValueError(text)
 
 
-cdef object _bad_result(object out, tuple shape, object dtype):
-    """The exception of an array that cannot take a result."""
-    wanted = f"out must be a writable C-contiguous {dtype} array of shape {shape}"
-    if not ARRAY_CHECK(out):
-        return TypeError(f"{wanted}, got {type(out).__name__}")
-    if out.dtype != dtype:
-        return TypeError(f"{wanted}, got dtype {out.dtype}")
-    if out.shape != shape:
-        return ValueError(f"{wanted}, got shape {out.shape}")
-    return ValueError(f"{wanted}, got one that is not " +
-                      ("writable" if not out.flags.writeable else "C-contiguous" if not out.flags.c_contiguous else "aligned"))
-
-
 cdef extern from "Python.h":
     int PyOS_InterruptOccurred()
     void PyErr_SetInterrupt()

@@ -9,6 +9,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
+import operator
 import os
 from threading import get_ident as _get_ident
 
@@ -76,6 +77,7 @@ cdef extern from "fbp.h" nogil:
     int fbp_plan_slots(const fbp_plan *plan)
     void fbp_plan_copy_slot(fbp_plan *plan, int slot, void *values, int back)
     int64_t fbp_plan_updates(fbp_plan *plan)
+    void fbp_plan_set_updates(fbp_plan *plan, int64_t updates)
     void fbp_plan_export(fbp_plan *plan, int count)
     void fbp_plan_set_hyper(fbp_plan *plan, const double *hyper)
     ctypedef struct fbp_run "struct fbp_run":
@@ -103,8 +105,11 @@ cdef extern from "fbp.h" nogil:
     int fbp_backward(fbp_plan *plan, const fbp_array *dout, void **dx)
     int fbp_plan_kept(fbp_plan *plan, int node, int gradient, int64_t rows, void *to)
     int fbp_update(fbp_plan *plan)
-    int fbp_loss_gradient(int loss, int dtype, const void *out, int64_t width, const fbp_array *y, int labels, double *value,
-                          void *dout)
+    int fbp_loss_gradient(int loss, int dtype, const void *out, int64_t width, const fbp_array *y, int labels,
+                          const double *weight, double a, double *value, void *dout)
+    int fbp_loss_takes_labels(int i)
+    int64_t fbp_loss_target_width(int i, int64_t outputs)
+    int fbp_check_weights(const double *weight, int64_t rows, int64_t *where, double *sum)
     const char *fbp_activation_name(int i)
     const char *fbp_loss_name(int i)
     const char *fbp_optimizer_name(int i)
@@ -132,7 +137,8 @@ cdef class Plan:
     cdef readonly int inputs, outputs, nodes
     cdef readonly int64_t features, width   # of the first input and output
     cdef object numpy_dtype
-    cdef bint takes_labels, single          # the loss of the first output; one input and one output
+    cdef bint simple                        # one input, one output, no function of the user's own: the hot path
+    cdef int first_output, first_loss
     cdef list output, loss, input, callbacks
     cdef dict runs                          # calls under way that may call the callbacks, by thread: targets and order, or None
 
@@ -165,10 +171,12 @@ cdef class Plan:
         self.loss = [entry[1] for entry in outputs]
         self.inputs = <int>len(self.input)
         self.outputs = <int>len(outputs)
-        self.single = self.inputs == 1 and self.outputs == 1
+        self.simple = self.inputs == 1 and self.outputs == 1 and not self.callbacks
+        self.first_output, self.first_loss = self.output[0], self.loss[0]
         self.features = fbp_plan_width(self.plan, self.input[0])
         self.width = fbp_plan_width(self.plan, self.output[0])
-        self.takes_labels = _takes_labels(self.loss[0])
+        for node, loss in zip(self.output, self.loss):
+            _target_width(loss, fbp_plan_width(self.plan, node))        # or raise
 
     def __dealloc__(self):
         fbp_plan_destroy(self.plan)
@@ -259,17 +267,35 @@ cdef class Plan:
             updates = fbp_plan_updates(self.plan)
         return updates
 
-    def slot(self, int i):
-        """A copy of state vector i of the optimizer, in the order of params."""
-        cdef void *to
-        if not 0 <= i < self.slots:
-            raise ValueError(f"slot must be from 0 to {self.slots - 1}, got {i}")
-        values = np.empty(self.parameters, self.numpy_dtype)
-        to = ARRAY_DATA(values)
+    @updates.setter
+    def updates(self, value):
+        cdef int64_t count = operator.index(value)
+        if count < 0:
+            raise ValueError(f"updates must be at least 0, got {count}")
         self._outside()
         with nogil:
-            fbp_plan_copy_slot(self.plan, i, to, 0)
+            fbp_plan_set_updates(self.plan, count)
+
+    cdef _copy_slot(self, int i, object values, bint back):
+        cdef void *data = ARRAY_DATA(values)
+        if not 0 <= i < fbp_plan_slots(self.plan):
+            raise ValueError(f"slot must be from 0 to {self.slots - 1}, got {i}")
+        self._outside()
+        with nogil:
+            fbp_plan_copy_slot(self.plan, i, data, back)
+
+    def slot(self, int i):
+        """A copy of state vector i of the optimizer, in the order of params."""
+        values = np.empty(self.parameters, self.numpy_dtype)
+        self._copy_slot(i, values, False)
         return values
+
+    def set_slot(self, int i, values):
+        """State vector i of the optimizer becomes a copy of values, real numbers in the order of params."""
+        cdef _Array array = _read(values, "values")
+        if array.ndim != 1 or array.a.rows != self.parameters:
+            raise ValueError(f"values must have shape ({self.parameters},), got {array.shape}")
+        self._copy_slot(i, np.ascontiguousarray(array.value, self.numpy_dtype), True)
 
     def set_hyper(self, *values):
         cdef double hyper[FBP_HYPER]
@@ -325,37 +351,26 @@ cdef class Plan:
         if inputs.a.rows == 0:
             raise ValueError(f"{x_name} must have at least one row, got {(<_Array>inputs.held[0]).shape}")
         self._read_outputs(y, y_name, inputs.a.rows, True)
-        self._check_categories(inputs.a, x, x_name)
+        _check_categories(self, inputs.a, x, x_name)
         return inputs.a.rows
-
-    cdef _check_categories(self, const fbp_array *xs, object x, str name):
-        """Raise ValueError where an embedding does not find a category."""
-        cdef fbp_place bad
-        if fbp_plan_check_categories(self.plan, xs, &bad) != FBP_OK:
-            values = np.asarray(x if self.inputs == 1 else x[bad.input])
-            value = values.reshape(xs[bad.input].rows, -1)[bad.row, bad.column]
-            raise ValueError(f"{name if self.inputs == 1 else f'{name}[{bad.input}]'} must hold whole numbers from 0 to {bad.most} in "
-                             f"column {bad.column}, categories of an embedding, got {value} in row {bad.row}")
 
     cdef object _failed(self, int status, const fbp_array *xs, object x, str x_name, str detail):
         """The exception of a status of forward, predict or a training step."""
         if status == FBP_STOPPED:
             return _taken_error()
         if status == FBP_BAD_INDEX:
-            self._check_categories(xs, x, x_name)
+            _check_categories(self, xs, x, x_name)
         return _error(status, detail)
 
-    # A function of the user's own is called by a call of this plan, which holds the plan's lock. Another call of the plan on that
-    # thread would wait for the first for ever.
-
     cdef _outside(self):
+        """Not in a function of the user's own: the call that calls it holds the plan's lock, and another would wait for ever."""
         if self.runs and _get_ident() in self.runs:
             raise RuntimeError("a function of the network's own cannot call the network, which waits for the function")
 
-    cdef _begin(self, object run):
-        self._outside()
+    cdef _begin(self, object targets, object order):
         if self.callbacks:
-            self.runs[_get_ident()] = run
+            self._outside()
+            self.runs[_get_ident()] = targets, order
 
     cdef _end(self):
         if self.callbacks:
@@ -365,7 +380,7 @@ cdef class Plan:
                        object targets, object order) except? -1.0:
         cdef int status = FBP_PAUSED
         cdef str x_name = "X" if mean else "x"
-        self._begin((targets, order))
+        self._begin(targets, order)
         try:
             while status == FBP_PAUSED:
                 with nogil:
@@ -408,22 +423,22 @@ cdef class Plan:
         cdef _Array xa, ya
         cdef _Arrays inputs
         cdef _Targets outputs
-        if not self.single or self.callbacks:
+        if not self.simple:
             inputs = self._read_inputs(x, "x")
             if inputs.a.rows == 0:
                 raise ValueError(f"x must have at least one row, got {(<_Array>inputs.held[0]).shape}")
             outputs = self._read_outputs(y, "y", inputs.a.rows, fbp_forward_rows(self.plan) > 0)
             if fbp_forward_rows(self.plan) > 0:
-                self._check_categories(inputs.a, x, "x")
+                _check_categories(self, inputs.a, x, "x")
             self._start(&run, inputs.a.rows, inputs.a.rows, weights, NULL)
             return self._train(x, y, inputs.a, outputs.a, &run, False, outputs.held, None)
         xa = _read_matrix(x, "x", self.features)
         if xa.a.rows == 0:
             raise ValueError(f"x must have at least one row, got {xa.shape}")
         # A bad target or category is found on the way, before anything but kept activations has changed; if there are any, look first.
-        ya = _read_targets(y, "y", xa.a.rows, self.width, self.dtype, self.loss[0], &labels, fbp_forward_rows(self.plan) > 0)
+        ya = _read_targets(y, "y", xa.a.rows, self.width, self.dtype, self.first_loss, &labels, fbp_forward_rows(self.plan) > 0)
         if fbp_forward_rows(self.plan) > 0:
-            self._check_categories(&xa.a, x, "x")
+            _check_categories(self, &xa.a, x, "x")
         targets.y = ya.a
         targets.labels = labels
         self._start(&run, xa.a.rows, xa.a.rows, weights, NULL)
@@ -446,15 +461,15 @@ cdef class Plan:
         """The output, (rows, width), for x; a list of them for several outputs, or for the nodes named."""
         cdef _Array xa
         cdef fbp_result result
-        if not self.single or nodes is not None:
-            return self._predict_nodes(x, out, self.output if nodes is None else list(nodes))
+        if not self.simple or nodes is not None:
+            return self._predict_nodes(x, out, nodes)
         xa = _read_matrix(x, "X", self.features)
         if out is None:
             out = _matrix(xa.a.rows, self.width, self.dtype)
         else:
-            self._check_result(out, xa.a.rows)
-            self._check_apart(xa, out)
-        result.node = self.output[0]
+            _check_result(self, out, xa.a.rows)
+            _check_apart(self, xa, out)
+        result.node = self.first_output
         result.out = ARRAY_DATA(out)
         self._predict(x, &xa.a, &result, 1)
         return out
@@ -462,7 +477,7 @@ cdef class Plan:
     cdef _predict(self, object x, const fbp_array *xs, const fbp_result *result, int results):
         cdef int64_t next = 0
         cdef int status = FBP_PAUSED
-        self._begin(None)
+        self._begin(None, None)
         try:
             while status == FBP_PAUSED and xs.rows > 0:
                 with nogil:
@@ -474,43 +489,29 @@ cdef class Plan:
         if status != FBP_OK and status != FBP_PAUSED:
             raise self._failed(status, xs, x, "X", "")
 
-    cdef object _predict_nodes(self, object x, object out, list nodes):
+    cdef object _predict_nodes(self, object x, object out, object asked):
+        cdef list nodes = self.output if asked is None else list(asked)
         cdef _Arrays inputs = self._read_inputs(x, "X")
         cdef _Pointers to
-        if out is not None:
+        if out is not None and (asked is not None or self.outputs > 1):
             raise ValueError("out must be left out where there are several results")
         for node in nodes:
             self._check_node(node)
         different = list(dict.fromkeys(nodes))
         made = [_matrix(inputs.a.rows, fbp_plan_width(self.plan, node), self.dtype) for node in different]
+        if out is not None:
+            _check_result(self, out, inputs.a.rows)
+            for array in inputs.held:
+                _check_apart(self, array, out)
+            made = [out]
         to = _Pointers(made, different)
         self._predict(x, inputs.a, to.result, <int>len(made))
         values = [made[different.index(node)] for node in nodes]
-        return values
+        return values[0] if asked is None and self.outputs == 1 else values
 
     cdef _check_node(self, int node):
         if not 0 <= node < self.nodes:
             raise ValueError(f"node must be from 0 to {self.nodes - 1}, got {node}")
-
-    cdef _check_apart(self, _Array x, object out):
-        """out overlaps neither x nor the parameters."""
-        cdef const char *low = ARRAY_DATA(out)
-        cdef const char *high = low + x.a.rows * self.width * self.size
-        cdef const char *params = <const char *>fbp_plan_params(self.plan)
-        cdef const char *params_end = params + fbp_plan_parameters(self.plan) * self.size
-        if x.overlaps(low, high):
-            raise ValueError("out must not overlap x")
-        if low < params_end and params < high:
-            raise ValueError("out must not overlap the parameters")
-
-    cdef _check_result(self, object out, int64_t rows):
-        """`out` must fit exactly and be writable."""
-        if not (ARRAY_CHECK(out) and ARRAY_NDIM(out) == 2 and ARRAY_SHAPE(out, 0) == rows and ARRAY_SHAPE(out, 1) == self.width
-                and _element_type(out) == self._type() and ARRAY_CARRAY(out)):
-            raise _bad_result(out, (rows, self.width), self.numpy_dtype)
-
-    cdef int _type(self):
-        return FBP_TYPE_F32 if self.dtype == FBP_F32 else FBP_TYPE_F64
 
     def forward(self, x, bint training=True):
         """The output for x, a list for several outputs; keeps the activations for backward."""
@@ -520,8 +521,8 @@ cdef class Plan:
         made = [_matrix(inputs.a.rows, fbp_plan_width(self.plan, node), self.dtype) for node in self.output]
         to = _Pointers(made, self.output)
         if fbp_forward_rows(self.plan) > 0:
-            self._check_categories(inputs.a, x, "x")
-        self._begin(None)
+            _check_categories(self, inputs.a, x, "x")
+        self._begin(None, None)
         try:
             with nogil:
                 status = fbp_forward(self.plan, inputs.a, training, to.out)
@@ -593,6 +594,7 @@ cdef class Plan:
             raise _error(status, "")
 
 
-include "_targets.pxi"
 include "_runtime.pxi"
+include "_checks.pxi"
+include "_targets.pxi"
 include "_window.pxi"

@@ -3,9 +3,9 @@
 cdef extern from "window.h" nogil:
     int fbp_window_gemm(const char *isa, int dtype, int form, int packed, size_t m, size_t n, size_t k, const void *a,
                         const void *b, const void *start, void *c, int epilogue, double alpha, const void *o)
-    int fbp_window_activation(const char *isa, int dtype, int act, size_t m, size_t n, void *z, const void *o,
-                              size_t calls)
-    int fbp_window_function(const char *isa, int dtype, int logarithm, size_t m, size_t n, void *x, size_t calls)
+    int fbp_window_activation(const char *isa, int dtype, int act, int backward, double a, size_t m, size_t n, void *z,
+                              void *o, size_t calls)
+    void fbp_window_row(int act, int *keeps, double *parameter)
     int fbp_window_col_sums(const char *isa, int dtype, size_t k, size_t n, const void *b, void *out)
     int fbp_window_tile(const char *isa, int dtype, size_t *tile)
 
@@ -39,21 +39,25 @@ def window_gemm(str isa, int form, int packed, a, b, start, c, int epilogue=0, d
                           <void *>ca.a.data, epilogue, alpha, oa.a.data), isa)
 
 
-def window_activation(str isa, int act, z, o=None, size_t calls=1):
-    """z = f(z), or with o = f(Z): z = z f'(Z); in place, as often as `calls` says."""
+def window_activation(str isa, int act, z, o=None, size_t calls=1, *, slopes=None, parameter=None):
+    """z = f(z), which leaves f'(z) in `slopes` of a row that keeps them, or with o = f(Z), or those slopes: z = z f'(Z).
+
+    In place, as often as `calls` says.
+    """
     cdef str dtype = z.dtype.name
-    cdef _Array za = _plain(z, dtype), oa = _plain(o, dtype)
+    cdef _Array za = _plain(z, dtype), oa = _plain(slopes if o is None else o, dtype)
     cdef bytes name = isa.encode()
-    _done(fbp_window_activation(name, _dtype_number(dtype), act, za.a.rows, za.a.cols, <void *>za.a.data, oa.a.data,
-                                calls), isa)
+    cdef double a = window_row(act)[1] if parameter is None else parameter
+    _done(fbp_window_activation(name, _dtype_number(dtype), act, o is not None, a, za.a.rows, za.a.cols, <void *>za.a.data,
+                                <void *>oa.a.data, calls), isa)
 
 
-def window_function(str isa, bint logarithm, x, size_t calls=1):
-    """x = exp(x) or log(x), in place, as often as `calls` says."""
-    cdef str dtype = x.dtype.name
-    cdef _Array xa = _plain(x, dtype)
-    cdef bytes name = isa.encode()
-    _done(fbp_window_function(name, _dtype_number(dtype), logarithm, xa.a.rows, xa.a.cols, <void *>xa.a.data, calls), isa)
+def window_row(int act):
+    """(keeps slopes, usual value of the parameter) of an activation."""
+    cdef int keeps
+    cdef double parameter
+    fbp_window_row(act, &keeps, &parameter)
+    return bool(keeps), parameter
 
 
 def window_col_sums(str isa, b, out):

@@ -110,6 +110,18 @@ def real_number(name: str, value: float) -> float:
         return math.inf
 
 
+def activation_parameter(name: str, usual: float | None, parameter: float | None) -> float | None:
+    """Return the parameter of an activation, `usual` if None was given, or raise; `usual` None: it has none."""
+    if parameter is None:
+        return usual
+    if usual is None:
+        raise ValueError(f"activation {name!r} takes no parameter, got {parameter!r}")
+    a = real_number("parameter", parameter)
+    if not math.isfinite(a) or (name != "power" and a < 0.0):  # f' is taken from O, whose sign would not be that of Z
+        raise ValueError(f"parameter of {name!r} must be finite{'' if name == 'power' else ' and at least 0'}, got {a}")
+    return a
+
+
 def float_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
     """Return the NumPy dtype of "float32" or "float64", or raise ValueError."""
     if dtype not in ("float32", "float64", np.float32, np.float64):

@@ -135,9 +135,15 @@ def _or_nan(number: float | None) -> float:
     return math.nan if number is None else number
 
 
-def loss_gradient(loss: str, out: npt.ArrayLike, target: npt.ArrayLike) -> tuple[float, Array]:
-    """Return E and dE/dout for one row of the table of losses."""
-    return _fastbp_core.loss_gradient(LOSSES.index(loss), out, target)
+def loss_gradient(
+    loss: str,
+    out: npt.ArrayLike,
+    target: npt.ArrayLike,
+    weights: npt.ArrayLike | None = None,
+    parameter: float | None = None,
+) -> tuple[float, Array]:
+    """Return E and dE/dout for one row of the table of losses, weights of the rows and the loss's parameter, if it has one."""
+    return _fastbp_core.loss_gradient(LOSSES.index(loss), out, target, weights, 0.0 if parameter is None else parameter)
 
 
 def activation_named(name: str | None) -> str:
@@ -147,6 +153,8 @@ def activation_named(name: str | None) -> str:
 
 def loss_named(name: str) -> str:
     """Name in the table of losses."""
+    if not isinstance(name, str):
+        raise TypeError(f"loss must be a name, got {name!r}")
     return _named("loss", name, LOSSES)
 
 

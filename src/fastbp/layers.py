@@ -11,7 +11,7 @@ import numpy.typing as npt
 from fastbp._fastbp_core import Plan
 from fastbp.checks import NO_FORWARD, Array, float_dtype, positive, reals, required, write_into
 from fastbp.graph import Node, activation_named, compile_graph
-from fastbp.initializers import initialize
+from fastbp.initializers import Init, initialize
 from fastbp.rng import checked_seed, fresh_seed
 
 NOT_BUILT = "the layer has no weights yet: pass inputs=, or make it part of a network"
@@ -57,8 +57,9 @@ class Dense:
         f: "identity" (None), "sigmoid", "relu", "tanh", "softmax" or "softplus".
     inputs : int, optional
         I. With it the layer can be used alone; in a network it follows from the layer below.
-    weight_init, bias_init : str or array-like
-        "glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "zeros" or values; shapes (I, U) and (U,).
+    weight_init, bias_init : str, float, array-like or callable
+        A name from `fastbp.initializers.INITIALIZERS` (of a bias: "zeros", "ones", "torch_linear"), one number for all, the
+        values, or a function of (shape, seed, step) that returns them; shapes (I, U) and (U,).
     seed : int, optional
         Of the initial weights, 0 <= seed < 2**64. By default that of the network, or for a layer alone a fresh one.
     dtype : "float32" or "float64"
@@ -96,8 +97,8 @@ class Dense:
         activation: str | None = "identity",
         *,
         inputs: int | None = None,
-        weight_init: str | npt.ArrayLike = "glorot_uniform",
-        bias_init: str | npt.ArrayLike = "zeros",
+        weight_init: Init = "glorot_uniform",
+        bias_init: Init = "zeros",
         seed: int | None = None,
         dtype: npt.DTypeLike = "float32",
     ) -> None:
@@ -124,7 +125,7 @@ class Dense:
         """Draw the initial weight (I, U) and bias (U,), in float64."""
         self.seed = seed
         weight = initialize(self._weight_init, (inputs, self.units), seed=seed, step=step, name="weight_init")
-        bias = initialize(self._bias_init, (self.units,), seed=seed, step=step, name="bias_init")
+        bias = initialize(self._bias_init, (self.units,), seed=seed, step=step, inputs=inputs, name="bias_init")
         return weight, bias
 
     def join(self, plan: Plan, start: int, inputs: int, values: tuple[Array, Array], dtype: np.dtype[np.floating]) -> None:

@@ -173,7 +173,8 @@ class Sequential:
     def update(self) -> None:
         """Let the optimizer change all weights by `grads`: with SGD, W = W - learning_rate * dW.
 
-        Clipping, l2 and weight decay are the same as in training; `accumulate` is not: `grads` are taken as they are.
+        Clipping, penalties, weight decay and max_norm are the same as in training; `accumulate` is not: `grads` are taken as
+        they are.
         """
         required(self._optimizer, NO_OPTIMIZER)
         self._plan.update()

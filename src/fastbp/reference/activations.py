@@ -1,31 +1,61 @@
 # ruff: noqa: E741 - O is the field's letter for an output
 """Activation functions O = f(Z), and the way back: delta = dE/dZ from dO = dE/dO.
 
-For a function that acts on each element the chain rule is one product, delta = dO * f'(Z). All derivatives
+For a function that acts on each element the chain rule is one product, delta = dO * f'(Z). Most derivatives
 here are written with the output O instead of Z, so the forward pass need not keep Z:
 
-    name       f(z)               f'(z)
-    identity   z                  1
-    sigmoid    1 / (1 + exp(-z))  o (1 - o)
-    relu       max(z, 0)          1 if o > 0 else 0
-    tanh       tanh(z)            1 - o**2
-    softplus   log(1 + exp(z))    1 - exp(-o), the sigmoid of z
-    softmax    exp(z_j) / sum_k exp(z_k) over a row; its Jacobian do_j/dz_k = o_j ([j = k] - o_k) gives
-               delta = O * (dO - sum(dO * O))
+    name          f(z)                              f'(z)
+    identity      z                                 1
+    sigmoid       1 / (1 + exp(-z))                 o (1 - o)
+    relu          max(z, 0)                         1 if o > 0 else 0
+    tanh          tanh(z)                           1 - o**2
+    softplus      log(1 + exp(z))                   1 - exp(-o), the sigmoid of z
+    leaky_relu    z if z > 0 else a z               1 if o > 0 else a              a = 0.01, at least 0
+    elu           z if z > 0 else a (exp(z) - 1)    1 if o > 0 else o + a          a = 1, at least 0
+    selu          1.0507 elu(z), a = 1.6733         1.0507 if o > 0 else o + 1.7581
+    softsign      z / (1 + |z|)                     (1 - |o|)**2
+    hard_sigmoid  relu6(z + 3) / 6                  1/6 if 0 < o < 1 else 0
+    relu6         min(max(z, 0), 6)                 1 if 0 < o < 6 else 0
+    exp           exp(z)                            o
+    reciprocal    1 / z                             -o**2
+    negative      -z                                -1
 
-A new activation is two functions and a row in `ACTIVATIONS`. `Activation` makes a layer of a row.
+Where different z give the same o, or o tells little of the slope, Z is kept:
+
+    gelu          z Phi(z), exact                   Phi(z) + z exp(-z**2 / 2) / sqrt(2 pi)
+    gelu_tanh     z S(y), see `functions`           S(y) + z y' S(y) (1 - S(y))    S: the sigmoid
+    silu          z S(z)                            S(z) + z S(z) (1 - S(z))
+    mish          z tanh(softplus(z))               t + z (1 - t**2) S(z)          t = tanh(softplus(z))
+    hard_swish    z hard_sigmoid(z)                 (2 z + 3) / 6 if -3 < z < 3, 0 below, 1 above
+    sin           sin(z)                            cos(z)
+    square        z**2                              2 z
+    log           log(z)                            1 / z
+    power         z**a                              a z**(a - 1)                   a = 2
+    custom        f(z)                              df(z), a pair of functions of the user's own
+
+And two of a whole row, whose Jacobians have more than a diagonal:
+
+    softmax       exp(z_j) / sum_k exp(z_k); do_j/dz_k = o_j ([j = k] - o_k) gives
+                  delta = O * (dO - sum(dO * O))
+    log_softmax   log softmax(z)_j; do_j/dz_k = [j = k] - exp(o_k) gives delta = dO - exp(O) * sum(dO)
+
+All formulas are PyTorch's. A new activation is two functions in `functions` and a row in `ACTIVATIONS`. `Activation` makes a
+layer of a row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.checks import NO_FORWARD, Array, float_like, gradient, required, rows
+from fastbp.checks import NO_FORWARD, Array, activation_parameter, float_like, gradient, required, rows
+from fastbp.reference import functions as f
+from fastbp.values import Function
 
 
 @dataclass(frozen=True)
@@ -38,111 +68,78 @@ class ActivationFunction:
     forward : callable
         forward(Z, out) computes O in the memory `out`, which may be Z itself.
     delta : callable
-        delta(O, dO) -> dZ, all of shape (m, U). Changes neither argument.
+        delta(O, dO) -> dZ, all of shape (m, U), or delta(Z, dO) where `wants_z`. Changes neither argument.
+    wants_z : bool
+        Whether the derivative is made from Z, which then has to be kept.
+    parameter : float or None
+        a, for rows that have one: in the table the usual value. There, both functions take it, too; a row from
+        `activation_named` has it in it.
     """
 
     name: str
-    forward: Callable[[Array, Array], object]
-    delta: Callable[[Array, Array], Array]
+    forward: Callable[..., object]
+    delta: Callable[..., Array]
+    wants_z: bool = False
+    parameter: float | None = None
 
-
-def identity(Z: Array, out: Array) -> None:
-    """O = Z."""
-    if out is not Z:
-        out[...] = Z
-
-
-def identity_delta(O: Array, dO: Array) -> Array:
-    """Delta = dO."""
-    return dO
-
-
-def sigmoid(Z: Array, out: Array) -> None:
-    """O = 1 / (1 + exp(-Z)). Where exp(-Z) overflows to infinity the quotient is 0, as it should be."""
-    with np.errstate(over="ignore"):
-        np.negative(Z, out=out)
-        np.exp(out, out=out)
-    out += 1.0
-    np.divide(1.0, out, out=out)
-
-
-def sigmoid_delta(O: Array, dO: Array) -> Array:
-    """Delta = dO * O * (1 - O)."""
-    return dO * O * (1.0 - O)
-
-
-def relu(Z: Array, out: Array) -> None:
-    """O = max(Z, 0); NaN stays NaN."""
-    np.maximum(Z, 0.0, out=out)
-
-
-def relu_delta(O: Array, dO: Array) -> Array:
-    """Delta = dO * (O > 0). At the kink, Z = 0, the derivative is taken as 0."""
-    return dO * (O > 0.0)
-
-
-def tanh(Z: Array, out: Array) -> None:
-    """O = tanh(Z)."""
-    np.tanh(Z, out=out)
-
-
-def tanh_delta(O: Array, dO: Array) -> Array:
-    """Delta = dO * (1 - O**2)."""
-    return dO * (1.0 - O * O)
-
-
-def softplus(Z: Array, out: Array) -> None:
-    """O = log(1 + exp(Z)) = max(Z, 0) + log1p(exp(-abs(Z))), where exp cannot overflow."""
-    largest = np.maximum(Z, 0.0)
-    np.abs(Z, out=out)
-    np.negative(out, out=out)
-    np.exp(out, out=out)
-    np.log1p(out, out=out)
-    out += largest
-
-
-def softplus_delta(O: Array, dO: Array) -> Array:
-    """Delta = dO * (1 - exp(-O)), where exp(Z) = exp(O) - 1."""
-    delta: Array = dO * -np.expm1(-O)
-    return delta
-
-
-def softmax(Z: Array, out: Array) -> None:
-    """O_j = exp(Z_j) / sum_k exp(Z_k) in each row.
-
-    Taking the row's maximum from every Z changes nothing in the quotient, and keeps exp from overflowing.
-    """
-    np.subtract(Z, Z.max(axis=1, keepdims=True), out=out)
-    np.exp(out, out=out)
-    out /= out.sum(axis=1, keepdims=True)
-
-
-def softmax_delta(O: Array, dO: Array) -> Array:
-    """Delta = O * (dO - sum(dO * O)), the sum over the row."""
-    delta: Array = O * (dO - (dO * O).sum(axis=1, keepdims=True))
-    return delta
+    def apply(self, Z: Array) -> tuple[Array, Array]:
+        """Return O, and what `delta` takes: O, which then is in the memory of Z, or Z itself."""
+        O = np.empty_like(Z) if self.wants_z else Z
+        self.forward(Z, O)
+        return O, Z if self.wants_z else O
 
 
 ACTIVATIONS: dict[str, ActivationFunction] = {
     row.name: row
     for row in (
-        ActivationFunction("identity", identity, identity_delta),
-        ActivationFunction("sigmoid", sigmoid, sigmoid_delta),
-        ActivationFunction("relu", relu, relu_delta),
-        ActivationFunction("tanh", tanh, tanh_delta),
-        ActivationFunction("softmax", softmax, softmax_delta),
-        ActivationFunction("softplus", softplus, softplus_delta),
+        ActivationFunction("identity", f.identity, f.identity_delta),
+        ActivationFunction("sigmoid", f.sigmoid, f.sigmoid_delta),
+        ActivationFunction("relu", f.relu, f.relu_delta),
+        ActivationFunction("tanh", f.tanh, f.tanh_delta),
+        ActivationFunction("softmax", f.softmax, f.softmax_delta),
+        ActivationFunction("softplus", f.softplus, f.softplus_delta),
+        ActivationFunction("leaky_relu", f.leaky_relu, f.leaky_relu_delta, parameter=0.01),
+        ActivationFunction("elu", f.elu, f.elu_delta, parameter=1.0),
+        ActivationFunction("selu", f.selu, f.selu_delta),
+        ActivationFunction("softsign", f.softsign, f.softsign_delta),
+        ActivationFunction("gelu", f.gelu, f.gelu_delta, wants_z=True),
+        ActivationFunction("gelu_tanh", f.gelu_tanh, f.gelu_tanh_delta, wants_z=True),
+        ActivationFunction("silu", f.silu, f.silu_delta, wants_z=True),
+        ActivationFunction("mish", f.mish, f.mish_delta, wants_z=True),
+        ActivationFunction("hard_sigmoid", f.hard_sigmoid, f.hard_sigmoid_delta),
+        ActivationFunction("hard_swish", f.hard_swish, f.hard_swish_delta, wants_z=True),
+        ActivationFunction("relu6", f.relu6, f.relu6_delta),
+        ActivationFunction("exp", f.exp, f.exp_delta),
+        ActivationFunction("sin", f.sin, f.sin_delta, wants_z=True),
+        ActivationFunction("log_softmax", f.log_softmax, f.log_softmax_delta),
+        ActivationFunction("square", f.square, f.square_delta, wants_z=True),
+        ActivationFunction("reciprocal", f.reciprocal, f.reciprocal_delta),
+        ActivationFunction("log", f.log, f.log_delta, wants_z=True),
+        ActivationFunction("negative", f.negative, f.negative_delta),
+        ActivationFunction("power", f.power, f.power_delta, wants_z=True, parameter=2.0),
+        ActivationFunction("custom", f.custom, f.custom_delta, wants_z=True),
     )
 }
 
 
-def activation_named(name: str | None) -> ActivationFunction:
-    """Return the row of that name; None is the identity; ValueError lists the names."""
-    if name is None:
-        name = "identity"
-    if not isinstance(name, str) or name not in ACTIVATIONS:
-        raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {name!r}")
-    return ACTIVATIONS[name]
+def activation_named(
+    name: str | None, parameter: float | None = None, function: Function | None = None
+) -> ActivationFunction:
+    """Return the row of that name, for this parameter; None is the identity; ValueError lists the names.
+
+    A pair of functions (f, df) of the user's own makes the row "custom".
+    """
+    name = "identity" if name is None else name
+    if not isinstance(name, str) or name not in ACTIVATIONS or (name == "custom") != (function is not None):
+        names = ", ".join(name for name in ACTIVATIONS if name != "custom")
+        raise ValueError(f"activation must be one of {names}, got {name!r}")
+    row = ACTIVATIONS[name]
+    a = activation_parameter(name, row.parameter, parameter)
+    if function is not None:
+        return replace(row, forward=partial(f.custom, function=function), delta=partial(f.custom_delta, function=function))
+    if a is not None:
+        return replace(row, forward=partial(row.forward, a=a), delta=partial(row.delta, a=a), parameter=a)
+    return row
 
 
 class Activation:
@@ -151,12 +148,14 @@ class Activation:
     Parameters
     ----------
     name : str
-        One of "identity", "sigmoid", "relu", "tanh", "softmax", "softplus".
+        One of `ACTIVATIONS`, see above.
+    parameter : float, optional
+        a of "leaky_relu", "elu" and "power".
 
     Raises
     ------
-    ValueError
-        If the name is unknown.
+    ValueError, TypeError
+        If the name is unknown, or the parameter not a finite number, or one the activation does not have.
 
     Examples
     --------
@@ -164,37 +163,45 @@ class Activation:
     >>> layer = fb.Activation("relu")
     >>> layer.forward([[-1.0, 2.0]]).tolist(), layer.backward([[5.0, 5.0]]).tolist()
     ([[0.0, 2.0]], [[0.0, 5.0]])
+    >>> fb.Activation("leaky_relu", 0.5).forward([[-1.0, 2.0]]).tolist()
+    [[-0.5, 2.0]]
     """
 
-    def __init__(self, name: str) -> None:
-        self._f = activation_named(name)
+    def __init__(self, name: str, parameter: float | None = None) -> None:
+        self._f = activation_named(name, parameter)
         self.dtype: np.dtype[Any] | None = None  # that of the network, once in one; before, that of x
         self.in_network = False
-        self._O: Array | None = None
+        self._kept: Array | None = None  # O of the last forward pass, or Z
 
     @property
     def name(self) -> str:
         """Name of the function."""
         return self._f.name
 
+    @property
+    def parameter(self) -> float | None:
+        """Parameter of the function, None where it has none."""
+        return self._f.parameter
+
     def forward(self, x: npt.ArrayLike) -> Array:
-        """Return O = f(X), shape (m, U), and keep it for `backward`."""
-        self._O = self.infer(x)
-        return self._O
+        """Return O = f(X), shape (m, U), and keep what `backward` needs."""
+        O, self._kept = self._f.apply(self._copy(x))
+        return O
 
     def infer(self, x: npt.ArrayLike) -> Array:
         """Return O = f(X), keeping nothing."""
-        X = rows("x", x)
-        X = X.astype(float_like(X) if self.dtype is None else self.dtype, copy=False)
-        O = np.empty(X.shape, X.dtype)
-        self._f.forward(X, O)
-        return O
+        return self._f.apply(self._copy(x))[0]
 
     def backward(self, dout: npt.ArrayLike) -> Array:
         """Return dX from dO, both of shape (m, U)."""
-        O = required(self._O, NO_FORWARD)
-        return self._f.delta(O, gradient(dout, O))
+        kept = required(self._kept, NO_FORWARD)
+        return self._f.delta(kept, gradient(dout, kept))
+
+    def _copy(self, x: npt.ArrayLike) -> Array:
+        X = rows("x", x)
+        return np.array(X, float_like(X) if self.dtype is None else self.dtype, order="C")
 
     def __repr__(self) -> str:
         """Show the call that makes this layer."""
-        return f"Activation({self.name!r})"
+        usual = self.parameter == ACTIVATIONS[self.name].parameter
+        return f"Activation({self.name!r})" if usual else f"Activation({self.name!r}, {self.parameter!r})"

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.checks import NO_FORWARD, Array, float_dtype, gradient, positive, required, rows, write_into
-from fastbp.initializers import initialize
+from fastbp.initializers import Init, initialize
 from fastbp.reference.activations import Activation, activation_named
 from fastbp.rng import checked_seed, fresh_seed
 
@@ -84,7 +84,7 @@ class Dense:
         f: "identity" (None), "sigmoid", "relu", "tanh", "softmax" or "softplus".
     inputs : int, optional
         I. With it the layer can be used alone; in a network it follows from the layer below.
-    weight_init, bias_init : str or array-like
+    weight_init, bias_init : str, float, array-like or callable
         See `fastbp.initializers.initialize`; shapes (I, U) and (U,).
     seed : int, optional
         Of the initial weights, 0 <= seed < 2**64. By default that of the network, or for a layer alone a
@@ -129,8 +129,8 @@ class Dense:
         activation: str | None = "identity",
         *,
         inputs: int | None = None,
-        weight_init: str | npt.ArrayLike = "glorot_uniform",
-        bias_init: str | npt.ArrayLike = "zeros",
+        weight_init: Init = "glorot_uniform",
+        bias_init: Init = "zeros",
         seed: int | None = None,
         dtype: npt.DTypeLike = "float32",
     ) -> None:
@@ -144,7 +144,7 @@ class Dense:
         self._weight_init = weight_init
         self._bias_init = bias_init
         self._W: Array | None = None
-        self._kept: tuple[Array, Array] | None = None  # A and O of the last forward pass
+        self._kept: tuple[Array, Array] | None = None  # A and O, or Z, of the last forward pass
         if self.inputs is not None:
             shape = (self.inputs + 1, self.units)
             seed = fresh_seed() if self.seed is None else self.seed
@@ -159,7 +159,7 @@ class Dense:
         """Live in this memory, both (I+1, U) and contiguous, and draw the initial weights into it."""
         weight_shape, bias_shape = (len(W) - 1, self.units), (self.units,)
         W[:-1] = initialize(self._weight_init, weight_shape, seed=seed, step=step, name="weight_init")
-        W[-1] = initialize(self._bias_init, bias_shape, seed=seed, step=step, name="bias_init")
+        W[-1] = initialize(self._bias_init, bias_shape, seed=seed, step=step, inputs=len(W) - 1, name="bias_init")
         self.inputs, self.dtype = len(W) - 1, W.dtype
         self.seed = seed
         self._W, self._dW = W, dW
@@ -167,24 +167,24 @@ class Dense:
         self._dweight, self._dbias = dW[:-1], dW[-1]
 
     def forward(self, x: npt.ArrayLike) -> Array:
-        """Return O = f(A W), shape (m, U), for X of shape (m, I); keep A and O for `backward`.
+        """Return O = f(A W), shape (m, U), for X of shape (m, I); keep A and O, or Z, for `backward`.
 
         O is not copied: what you write to it, the way back will see.
         """
         A = self._with_ones(x)
-        O = self._outputs(A)
-        self._kept = A, O
+        O, kept = self._outputs(A)
+        self._kept = A, kept
         return O
 
     def infer(self, x: npt.ArrayLike) -> Array:
         """Return the same O as `forward`, keeping nothing."""
-        return self._outputs(self._with_ones(x))
+        return self._outputs(self._with_ones(x))[0]
 
     def weight_gradient(self, dout: npt.ArrayLike) -> Array:
         """From dO, shape (m, U), compute dW; return delta, shape (m, U)."""
-        A, O = required(self._kept, NO_FORWARD)
-        dO = gradient(dout, O)
-        delta = self._f.delta(O, dO)  # (m, U) = dO (m, U) * f'(Z) (m, U)
+        A, kept = required(self._kept, NO_FORWARD)
+        dO = gradient(dout, kept)
+        delta = self._f.delta(kept, dO)  # (m, U) = dO (m, U) * f'(Z) (m, U)
         np.matmul(A.T, delta, out=self._dW)  # (I+1, U) = A^T (I+1, m) @ delta (m, U), summed over the m rows
         return delta
 
@@ -202,10 +202,9 @@ class Dense:
         A[:, -1] = 1.0
         return A
 
-    def _outputs(self, A: Array) -> Array:
+    def _outputs(self, A: Array) -> tuple[Array, Array]:
         Z: Array = A @ required(self._W, NOT_BUILT)  # (m, U) = A (m, I+1) @ W (I+1, U)
-        self._f.forward(Z, Z)  # O = f(Z), (m, U), in the memory of Z, which nobody needs any more
-        return Z
+        return self._f.apply(Z)  # O = f(Z), (m, U), in the memory of Z, unless the way back needs that
 
     def __repr__(self) -> str:
         """Show the call that makes this layer, without initialisation."""
