@@ -22,6 +22,7 @@ enum fbp_status {
     FBP_BAD_INDEX,      /* an input of an embedding that is no whole number from 0 to categories - 1 */
     FBP_NO_FORWARD,     /* backward without a forward before it */
     FBP_STOPPED,        /* a function of the caller's gave up */
+    FBP_TOO_MANY,       /* an embedding of more categories than its dtype has whole numbers in a row */
     FBP_STATUS_COUNT
 };
 const char *fbp_status_text(int status);
@@ -71,7 +72,8 @@ struct fbp_node {
     int ins;
     int64_t width;              /* columns of its output */
     double setting[FBP_SETTINGS];
-    const double *values;       /* of a constant (width) or matmul (I, width), copied */
+    const double *values;       /* of a constant (width) or matmul (I, width), copied; NULL for others */
+    int64_t count;              /* numbers there */
     int activation;             /* number in the table of activations, applied to its output; 0 is the identity */
     double parameter;           /* of the activation; NAN for its usual value */
     fbp_function *function;     /* of the caller's own activation */
@@ -136,7 +138,7 @@ int64_t fbp_plan_width(const fbp_plan *plan, int node);         /* columns of a 
 int64_t fbp_plan_offset(const fbp_plan *plan, int node);        /* where the parameters of a gate start in params */
 int64_t fbp_plan_state_offset(const fbp_plan *plan, int node);  /* where its state, two rows, starts in state */
 int64_t fbp_plan_parameters(const fbp_plan *plan);              /* reals in params, grads and each slot */
-double fbp_plan_operations(const fbp_plan *plan, int64_t rows); /* of a training step */
+double fbp_plan_operations(fbp_plan *plan, int64_t rows); /* of a training step; frozen gates cost less */
 int64_t fbp_plan_bytes(fbp_plan *plan);                   /* memory held */
 void *fbp_plan_params(fbp_plan *plan);
 void *fbp_plan_grads(fbp_plan *plan);
@@ -181,6 +183,14 @@ struct fbp_targets {
 /* x: one array for each input; y: one for each output. */
 int fbp_train(fbp_plan *plan, const struct fbp_array *x, const struct fbp_targets *y, struct fbp_run *run);
 
+/* Do embeddings find only categories of theirs, whole numbers from 0 on, in x? Else *bad is the first place where one does not. What
+ * they take of computed values is not known before a pass. */
+struct fbp_place {
+    int input;
+    int64_t row, column, most;      /* the largest category there may be */
+};
+int fbp_plan_check_categories(const fbp_plan *plan, const struct fbp_array *x, struct fbp_place *bad);
+
 /* Where the output of a node goes: (rows, its width; contiguous, of the plan's dtype). */
 struct fbp_result {
     int node;
@@ -198,8 +208,8 @@ int64_t fbp_forward_rows(const fbp_plan *plan);                 /* rows of the f
 int fbp_backward(fbp_plan *plan, const struct fbp_array *dout, void *const *dx);
 int fbp_update(fbp_plan *plan);
 /* O of a node as the last forward left it, or dE/dZ as the last backward did: (rows, width), contiguous. FBP_NO_FORWARD without
- * these, or for a gradient that was not wanted. */
-int fbp_plan_kept(fbp_plan *plan, int node, int gradient, void *to);
+ * these, if they have other than `rows` rows, or for a gradient that was not wanted. */
+int fbp_plan_kept(fbp_plan *plan, int node, int gradient, int64_t rows, void *to);
 
 /* Loss of out (rows of y, width; contiguous, of dtype) and dE/dout; labels must be in range. weight: of each row, or NULL; rows
  * whose weights add up to 0 have loss 0. a: the parameter of the loss, not looked at where it has none. */

@@ -259,6 +259,15 @@ void fbp_lock_write(struct fbp_lock *lock)
     pthread_mutex_unlock(&lock->mutex);
 }
 
+void fbp_lock_share(struct fbp_lock *lock)
+{
+    pthread_mutex_lock(&lock->mutex);
+    lock->writer = 0;
+    lock->readers = 1;
+    pthread_cond_broadcast(&lock->changed);
+    pthread_mutex_unlock(&lock->mutex);
+}
+
 void fbp_lock_release(struct fbp_lock *lock)
 {
     pthread_mutex_lock(&lock->mutex);

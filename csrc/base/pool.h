@@ -65,6 +65,7 @@ void fbp_lock_create(struct fbp_lock *lock, atomic_int *forked);
 void fbp_lock_destroy(struct fbp_lock *lock);
 void fbp_lock_read(struct fbp_lock *lock);
 void fbp_lock_write(struct fbp_lock *lock);
+void fbp_lock_share(struct fbp_lock *lock);     /* the writer becomes a reader; no other writer comes between */
 void fbp_lock_release(struct fbp_lock *lock);
 
 #endif

@@ -82,6 +82,7 @@ int fbp_plan_create(const struct fbp_graph *graph, const char *isa, fbp_plan **r
     if (status == FBP_OK) {
         fbp_graph_order(plan);
         fbp_graph_share(plan);
+        fbp_graph_measure_forward(plan);
         fbp_graph_measure(plan);
         fbp_fold_find(plan);
         layout(plan);
@@ -128,7 +129,6 @@ void *fbp_plan_state(fbp_plan *plan) { return plan->state; }
 int64_t fbp_plan_width(const fbp_plan *plan, int node) { return (int64_t)plan->gate[node].width; }
 int64_t fbp_plan_offset(const fbp_plan *plan, int node) { return (int64_t)plan->gate[node].w; }
 int64_t fbp_plan_parameters(const fbp_plan *plan) { return (int64_t)plan->parameters; }
-double fbp_plan_operations(const fbp_plan *plan, int64_t rows) { return plan->products * (double)rows; }
 void *fbp_plan_params(fbp_plan *plan) { return plan->params; }
 void *fbp_plan_grads(fbp_plan *plan) { return plan->grads; }
 int64_t fbp_forward_rows(const fbp_plan *plan) { return plan->forward_rows; }
@@ -151,6 +151,14 @@ void fbp_plan_export(fbp_plan *plan, int count)
     atomic_fetch_add(&plan->exports, count);
     atomic_store(&plan->touched, 1);
     if (count > 0) fbp_lock_release(&plan->lock);
+}
+
+double fbp_plan_operations(fbp_plan *plan, int64_t rows)
+{
+    fbp_lock_write(&plan->lock);
+    const double products = plan->products;
+    fbp_lock_release(&plan->lock);
+    return products * (double)rows;
 }
 
 int64_t fbp_plan_draws(fbp_plan *plan)
@@ -177,6 +185,7 @@ int fbp_plan_set_trainable(fbp_plan *plan, int node, int trainable)
     const int status = fbp_weights_units(plan);
     if (status == FBP_OK) {
         fbp_graph_measure(plan);
+        if (trainable && !before) plan->backward_wanted = 0;    /* gradients are wanted that the last backward has not made */
         if (!trainable) memset(fbp_at(plan, plan->grads, gate->w), 0, gate->parameters * plan->kernels->size);
     } else {
         gate->trainable = before;

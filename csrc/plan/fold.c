@@ -31,6 +31,7 @@ void fbp_fold_layout(struct fbp_plan *plan, struct gate *norm)
 /* The folded weights, where training or the caller may have changed what they are made of. */
 void fbp_fold(struct fbp_plan *plan)
 {
+    const fbp_float_mode mode = fbp_float_enter();
     for (int c = 0; c < plan->cuts; c++) {
         const struct gate *norm = &plan->gate[plan->cut[c]], *dense = &plan->gate[norm->in[0].from];
         if (!norm->folds) continue;
@@ -56,5 +57,6 @@ void fbp_fold(struct fbp_plan *plan)
             row_op(plan, FBP_MINUS, bias, shift, bias, n);
         }
     }
+    fbp_float_leave(mode);
     plan->fold_due = 0;
 }

@@ -31,7 +31,10 @@ void fbp_activate(const struct pass *p, int g, size_t r0, size_t r1)
     char *out = fbp_out_at(p, g, r0), *slope = slope_at(p, g, r0);
     const ptrdiff_t ld = (ptrdiff_t)p->ws->gate[g].ld;
     if (gate->function) {
+        if (r0 == r1) return;
+        fbp_float_leave(p->mode);
         if (gate->function(gate->context, (int64_t)(r1 - r0), (int64_t)gate->width, out, slope, ld)) atomic_store(p->bad, FBP_STOPPED);
+        (void)fbp_float_enter();
     } else if (act->forward) {
         act->forward(out, ld, slope, (ptrdiff_t)gate->ld, r1 - r0, gate->width, gate->parameter);
     }
@@ -166,8 +169,8 @@ static void columns_forward(const struct pass *p, int g, size_t r0, size_t r1)
     fbp_activate(p, g, r0, r1);
 }
 
-/* Zeros for columns of a gradient that this edge, the first, does not write. */
-static void clear(const struct pass *p, int g, size_t r0, size_t r1)
+/* Zeros for columns of a gradient that an edge, the first, does not write. */
+void fbp_clear(const struct pass *p, int g, size_t r0, size_t r1)
 {
     const struct gate *gate = &p->plan->gate[g];
     memset(fbp_grad_at(p, g, r0), 0, bytes(p->plan, (r1 - r0) * gate->ld));
@@ -183,7 +186,7 @@ static void columns_backward(const struct pass *p, int g, size_t r0, size_t r1)
         const struct gate *below = &plan->gate[edge->from];
         const size_t n = fbp_min(gate->width, below->width);
         if (!fbp_gradient_wanted(p, edge->from)) continue;
-        if (edge->first && n < below->width) clear(p, edge->from, r0, r1);
+        if (edge->first && n < below->width) fbp_clear(p, edge->from, r0, r1);
         char *to = fbp_grad_at(p, edge->from, r0) + bytes(plan, start);
         if (edge->first) copy_rows(p, to, below->ld, p->ws->gate[g].grad_row + r0, edge->column, r1 - r0, n);
         else plan->kernels->add_rows(to, (ptrdiff_t)below->ld, fbp_grad_at(p, g, r0) + bytes(plan, edge->column), (ptrdiff_t)gate->ld, r1 - r0, n);
@@ -263,31 +266,6 @@ static void standardize_backward(const struct pass *p, int g, size_t r0, size_t 
     if (gate->in[0].last) fbp_deactivate(p, to, r0, r1);
 }
 
-/* ---- embedding: O = [W[x_0] W[x_1] ...]; x has no gradient ------------------------------------------------------------------------- */
-
-static void embedding_forward(const struct pass *p, int g, size_t r0, size_t r1)
-{
-    const struct fbp_plan *plan = p->plan;
-    const struct gate *gate = &plan->gate[g];
-    const size_t columns = gate->width / gate->units;
-    for (size_t r = r0; r < r1; r++)
-        for (size_t c = 0; c < columns; c++) {
-            const int64_t i = fbp_category(plan, p->ws, g, r, c);
-            if (i < 0) atomic_store(p->bad, FBP_BAD_INDEX);
-            memcpy(fbp_out_at(p, g, r) + bytes(plan, c * gate->units),
-                   plan->params + bytes(plan, gate->w + (size_t)(i < 0 ? 0 : i) * gate->units), bytes(plan, gate->units));
-        }
-    fbp_activate(p, g, r0, r1);
-}
-
-static void embedding_backward(const struct pass *p, int g, size_t r0, size_t r1)
-{
-    const struct edge *e = &p->plan->gate[g].in[0];
-    if (!fbp_gradient_wanted(p, e->from)) return;
-    if (e->first) clear(p, e->from, r0, r1);
-    if (e->last) fbp_deactivate(p, e->from, r0, r1);
-}
-
 const struct fbp_gate_row fbp_gates[FBP_GATE_COUNT] = {
     [FBP_GATE_INPUT] = {NULL, NULL},
     [FBP_GATE_CONSTANT] = {NULL, NULL},
@@ -306,6 +284,6 @@ const struct fbp_gate_row fbp_gates[FBP_GATE_COUNT] = {
     [FBP_GATE_LAYER_NORM] = {fbp_row_norm_forward, fbp_row_norm_backward},
     [FBP_GATE_RMS_NORM] = {fbp_row_norm_forward, fbp_row_norm_backward},
     [FBP_GATE_BATCH_NORM] = {fbp_batch_norm_forward, fbp_batch_norm_backward},
-    [FBP_GATE_EMBEDDING] = {embedding_forward, embedding_backward},
+    [FBP_GATE_EMBEDDING] = {fbp_embedding_forward, fbp_embedding_backward},
     [FBP_GATE_STANDARDIZE] = {standardize_forward, standardize_backward},
 };

@@ -55,12 +55,13 @@ static size_t padded(size_t width, size_t size)
     return ld * size % 1024 == 0 ? ld + line : ld;
 }
 
-/* The width of a gate, or 0 if its inputs do not fit. */
+/* The width of a gate, or 0 if its inputs do not fit; SIZE_MAX for too many columns. */
 static size_t width_of(const struct fbp_plan *plan, const struct fbp_node *n)
 {
     const size_t first = n->ins ? plan->gate[n->in[0]].width : 0;
     size_t sum = 0;
-    for (int e = 0; e < n->ins; e++) sum += plan->gate[n->in[e]].width;
+    for (int e = 0; e < n->ins; e++)
+        if (__builtin_add_overflow(sum, plan->gate[n->in[e]].width, &sum)) return SIZE_MAX;
     switch (n->gate) {
     case FBP_GATE_CONCATENATE: return sum;
     case FBP_GATE_SLICE: return n->setting[0] >= 0 && n->setting[0] + (double)n->width <= (double)first ? (size_t)n->width : 0;
@@ -95,13 +96,15 @@ static int read_gate(struct fbp_plan *plan, const struct fbp_node *n, struct gat
     g->width = width_of(plan, n);
     if (g->width == 0) return FBP_BAD_GRAPH;
     if (g->width > PTRDIFF_MAX / 2 / size - 64) return FBP_TOO_LARGE;
+    if (n->gate == FBP_GATE_EMBEDDING && n->setting[0] > (plan->dtype == FBP_F32 ? 0x1p24 : 0x1p53)) return FBP_TOO_MANY;
     g->ld = padded(g->width, size);
     g->ins = n->ins;
     g->depends = n->gate == FBP_GATE_INPUT;
-    for (int e = 0, column = 0; e < n->ins; e++) {
+    size_t column = 0;
+    for (int e = 0; e < n->ins; e++) {
         struct gate *from = &plan->gate[n->in[e]];
-        g->in[e] = (struct edge){.from = n->in[e], .column = n->gate == FBP_GATE_CONCATENATE ? (size_t)column : 0};
-        column += (int)from->width;
+        g->in[e] = (struct edge){.from = n->in[e], .column = n->gate == FBP_GATE_CONCATENATE ? column : 0};
+        column += from->width;
         g->depends |= from->depends;
         from->consumers++;
     }
@@ -112,8 +115,10 @@ static int read_gate(struct fbp_plan *plan, const struct fbp_node *n, struct gat
     if (n->function) plan->alone = 1;
     parameters_of(g, n, inputs);
     if (n->gate == FBP_GATE_MATMUL) g->weights = inputs;
+    if (n->gate == FBP_GATE_CONSTANT && n->count != (int64_t)g->width) return FBP_BAD_GRAPH;
     if (__builtin_mul_overflow(g->weights + (size_t)g->bias, g->units, &g->parameters) || g->parameters > PTRDIFF_MAX / 2 / size)
         return FBP_TOO_LARGE;
+    if (n->gate == FBP_GATE_MATMUL && n->count != (int64_t)g->parameters) return FBP_BAD_GRAPH;
     if (n->gate == FBP_GATE_MATMUL) g->parameters = 0;
     g->w = plan->parameters;
     if (__builtin_add_overflow(plan->parameters, g->parameters, &plan->parameters)) return FBP_TOO_LARGE;
@@ -170,7 +175,7 @@ void fbp_graph_share(struct fbp_plan *plan)
         for (int e = 0; e < 2 && plan->gate[g].kind == FBP_GATE_ADD; e++) {
             struct edge *edge = &plan->gate[g].in[e];
             struct gate *from = &plan->gate[edge->from];
-            if (!edge->first || from->kind == FBP_GATE_INPUT) continue;
+            if (!edge->first || from->kind <= FBP_GATE_CONSTANT) continue;
             if (edge->last) {
                 if (from->act == FBP_IDENTITY && from->function == NULL) from->shares = g;
                 continue;
@@ -184,20 +189,31 @@ void fbp_graph_share(struct fbp_plan *plan)
 
 #define SIMPLE_OPERATIONS 8         /* of a gate without a product for each of its elements, forward and back, about */
 
-/* Whose gradients are wanted, and what a row costs. */
+static int is_product(const struct gate *g) { return g->kind == FBP_GATE_DENSE || g->kind == FBP_GATE_MATMUL; }
+
+/* What a row costs on its way forward. */
+void fbp_graph_measure_forward(struct fbp_plan *plan)
+{
+    for (int i = 0; i < plan->gates; i++) {
+        const struct gate *g = &plan->gate[i];
+        if (is_product(g)) plan->forward_operations += 2.0 * (double)((g->weights + (size_t)g->bias) * g->width);
+        else if (g->kind != FBP_GATE_INPUT && g->kind != FBP_GATE_ACTIVATION)
+            plan->forward_operations += SIMPLE_OPERATIONS / 4.0 * (double)g->width;
+    }
+}
+
+/* Whose gradients are wanted, and what a row costs in training: both change when a gate is frozen. */
 void fbp_graph_measure(struct fbp_plan *plan)
 {
-    plan->products = plan->operations = plan->forward_operations = 0;
+    plan->products = plan->operations = 0;
     for (int i = 0; i < plan->gates; i++) {
         struct gate *g = &plan->gate[i];
-        const int product = g->kind == FBP_GATE_DENSE || g->kind == FBP_GATE_MATMUL;
         int upstream = 0;
         for (int e = 0; e < g->ins; e++) upstream |= plan->gate[g->in[e].from].wanted;
         g->wanted = upstream || (g->parameters > 0 && g->trainable);
         const double one = 2.0 * (double)(g->weights * g->width), simple = SIMPLE_OPERATIONS * (double)g->width;
-        if (product) plan->products += one * (1 + upstream + (g->kind == FBP_GATE_DENSE && g->trainable));
-        if (product) plan->forward_operations += one + 2.0 * (double)((size_t)g->bias * g->width);
-        else if (g->kind != FBP_GATE_INPUT && g->kind != FBP_GATE_ACTIVATION) plan->operations += simple, plan->forward_operations += simple / 4;
+        if (is_product(g)) plan->products += one * (1 + upstream + (g->kind == FBP_GATE_DENSE && g->trainable));
+        else if (g->kind != FBP_GATE_INPUT && g->kind != FBP_GATE_ACTIVATION) plan->operations += simple;
     }
     plan->operations += plan->products;
 }

@@ -9,7 +9,7 @@
 #include "plan.h"
 
 #define CROWD 16                    /* rows: more than a cache has ways */
-#define PART_COLUMNS 64             /* of a batch norm */
+#define PART_COLUMNS 64             /* of a batch norm: their sums are done together */
 #define POLL_SECONDS 0.02
 
 static int64_t source_row(const struct pass *p, size_t r)
@@ -17,10 +17,12 @@ static int64_t source_row(const struct pass *p, size_t r)
     return p->order ? p->order[p->first + (int64_t)r] : p->first + (int64_t)r;
 }
 
+static int failed(const struct pass *p) { return atomic_load_explicit(p->bad, memory_order_relaxed) != FBP_OK; }
+
 /* Whether the pass is given up; asks the caller every POLL_SECONDS. */
 static int stopped(struct pass *p)
 {
-    if (atomic_load_explicit(p->bad, memory_order_relaxed) == FBP_STOPPED) return 1;
+    if (failed(p)) return 1;
     if (p->stop == NULL) return 0;
     if (p->interrupted && fbp_seconds() - *p->polled > POLL_SECONDS) {
         *p->polled = fbp_seconds();
@@ -95,8 +97,10 @@ static void output_loss(const struct pass *p, int k, size_t r0, size_t r1)
     void *out = fbp_out_at(p, output->node, r0), *grad = fbp_grad_at(p, output->node, r0);
     const ptrdiff_t ldo = (ptrdiff_t)p->ws->gate[output->node].ld, ldg = (ptrdiff_t)gate->ld;
     if (output->loss == FBP_LOSS_CUSTOM) {
+        fbp_float_leave(p->mode);
         if (output->function(output->context, k, p->first, p->rows, (int64_t)gate->width, out, ldo, t->loss, grad, ldg))
             atomic_store(p->bad, FBP_STOPPED);
+        (void)fbp_float_enter();
         return;
     }
     const int labels = p->y[k].labels;
@@ -120,7 +124,7 @@ static void turn(const struct pass *p, size_t r0, size_t r1)
 {
     const struct fbp_plan *plan = p->plan;
     for (size_t r = r0; p->weights && r < r1; r++) p->ws->weight[r] = p->weights[source_row(p, r)];
-    for (int k = 0; k < plan->outputs; k++) {
+    for (int k = 0; k < plan->outputs && !failed(p); k++) {
         const int g = plan->output[k].node;
         if (p->dout == NULL) output_loss(p, k, r0, r1);
         else
@@ -165,15 +169,14 @@ static void forward_part(void *context, int part, int thread)
     }
 }
 
-/* Gradients of the inputs, once all gates are done. */
+/* Gradients of the inputs, once all gates are done: 0 where nothing takes an input. */
 static void copy_dx(const struct pass *p, size_t r0, size_t r1)
 {
     for (int g = 0; p->dx && g < p->plan->gates; g++) {
         const struct gate *gate = &p->plan->gate[g];
-        const size_t bytes = gate->width * p->plan->kernels->size;
         if (gate->kind != FBP_GATE_INPUT) continue;
-        if (gate->consumers > 0 || gate->output) copy_out(p, p->dx[gate->input], p->ws->gate[g].grad_row, gate->width, r0, r1);
-        else memset((char *)p->dx[gate->input] + r0 * bytes, 0, (r1 - r0) * bytes);
+        if (gate->consumers == 0) memset(fbp_grad_at(p, g, r0), 0, (r1 - r0) * gate->ld * p->plan->kernels->size);
+        copy_out(p, p->dx[gate->input], p->ws->gate[g].grad_row, gate->width, r0, r1);
     }
 }
 
@@ -199,22 +202,31 @@ static void back_part(void *context, int part, int thread)
     if (p.from == 0) copy_dx(&p, r0, r1);
 }
 
-static int column_parts(const struct pass *p, int g) { return (int)((p->plan->gate[g].width + PART_COLUMNS - 1) / PART_COLUMNS); }
+/* PART_COLUMNS columns of a batch norm at a time, in at most so many parts. */
+static int64_t column_blocks(const struct pass *p, int g) { return (int64_t)((p->plan->gate[g].width + PART_COLUMNS - 1) / PART_COLUMNS); }
+static int column_parts(const struct pass *p, int g) { return (int)fbp_min((size_t)column_blocks(p, g), FBP_MOST_PARTS); }
+
+static void columns_part(const struct pass *p, int g, int part, void (*sums)(const struct pass *, int, size_t, size_t))
+{
+    const size_t width = p->plan->gate[g].width;
+    int64_t from, to;
+    fbp_share(column_blocks(p, g), part, column_parts(p, g), &from, &to);
+    for (size_t j = (size_t)from * PART_COLUMNS; j < (size_t)to * PART_COLUMNS; j += PART_COLUMNS)
+        sums(p, g, j, fbp_min(j + PART_COLUMNS, width));
+}
 
 static void statistics_part(void *context, int part, int thread)
 {
     const struct pass *p = context;
-    const size_t j = (size_t)part * PART_COLUMNS;
     (void)thread;
-    fbp_batch_norm_statistics(p, p->from, j, fbp_min(j + PART_COLUMNS, p->plan->gate[p->from].width));
+    columns_part(p, p->from, part, fbp_batch_norm_statistics);
 }
 
 static void sums_part(void *context, int part, int thread)
 {
     const struct pass *p = context;
-    const size_t j = (size_t)part * PART_COLUMNS;
     (void)thread;
-    fbp_batch_norm_sums(p, p->to - 1, j, fbp_min(j + PART_COLUMNS, p->plan->gate[p->to - 1].width));
+    columns_part(p, p->to - 1, part, fbp_batch_norm_sums);
 }
 
 /* Forward to the last cut; what is left to do is from .. to. */

@@ -178,12 +178,14 @@ struct pass {
     int from, to;                   /* the gates at work */
     const struct fbp_result *result;    /* prediction: the nodes asked for */
     int results;
+    fbp_float_mode mode;            /* the caller's, in which its functions run */
     atomic_int *bad;                /* set to a status when a label, target or index is wrong, or a function gave up */
     atomic_int *stop;               /* set when the caller wants the step given up; NULL in short steps */
     fbp_poll *interrupted;          /* on the calling thread of long steps, else NULL */
     double *polled;                 /* ... and the time of the last look, its own */
 };
 #define FBP_LONG_OPERATIONS 1e9     /* a step of so much work is worth giving up half-way */
+#define FBP_MOST_PARTS 16384        /* of a phase: the pool counts them in 16 bits */
 
 /* Where a gate's weights are: as B of a product, see struct fbp_gemm. */
 struct fbp_weights {
@@ -196,6 +198,7 @@ int fbp_graph_exists(const struct fbp_graph *graph);
 int fbp_graph_read(struct fbp_plan *plan, const struct fbp_graph *graph);
 void fbp_graph_order(struct fbp_plan *plan);
 void fbp_graph_share(struct fbp_plan *plan);
+void fbp_graph_measure_forward(struct fbp_plan *plan);
 void fbp_graph_measure(struct fbp_plan *plan);
 
 /* pass.c: phase A: forward, loss, backward over all rows, which a team shares. */
@@ -204,7 +207,7 @@ void fbp_pass_step(struct pass *p, struct fbp_team *team);
 void fbp_pass_backward(struct pass *p, struct fbp_team *team);
 void fbp_pass_rows(struct pass *p, size_t r0, size_t r1);
 
-/* gates.c, norms.c: one gate, rows r0 .. r1 of the batch */
+/* gates.c, embedding.c, norms.c: one gate, rows r0 .. r1 of the batch */
 typedef void fbp_gate_fn(const struct pass *p, int g, size_t r0, size_t r1);
 struct fbp_gate_row {
     fbp_gate_fn *forward, *backward;
@@ -222,6 +225,7 @@ static inline char *fbp_grad_at(const struct pass *p, int g, size_t r)
 }
 /* O = f([X 1] W) at gate g, X being the input of gate `of`, which has the shape of W. */
 void fbp_product_forward(const struct pass *p, int g, int of, struct fbp_weights w, const void *bias, size_t r0, size_t r1);
+fbp_gate_fn fbp_embedding_forward, fbp_embedding_backward, fbp_clear;
 fbp_gate_fn fbp_row_norm_forward, fbp_row_norm_backward, fbp_batch_norm_forward, fbp_batch_norm_backward;
 void fbp_batch_norm_statistics(const struct pass *p, int g, size_t j0, size_t j1);
 void fbp_batch_norm_sums(const struct pass *p, int g, size_t j0, size_t j1);
@@ -250,14 +254,18 @@ static inline size_t fbp_slot_place(const struct fbp_plan *plan, const struct ga
     return i < gate->weights ? (j / nr * gate->weights + i) * nr + j % nr : (gate->units + nr - 1) / nr * nr * gate->weights + j;
 }
 
+static inline int64_t fbp_category_of(double value, size_t categories)
+{
+    const int64_t i = value >= 0 && value < (double)categories ? (int64_t)value : -1;
+    return (double)i == value ? i : -1;
+}
+
 /* The category in column c of row r of what an embedding takes, or -1 if it is none. */
 static inline int64_t fbp_category(const struct fbp_plan *plan, const struct workspace *ws, int g, size_t r, size_t c)
 {
     const struct gate *gate = &plan->gate[g];
     const void *x = ws->gate[gate->in[0].from].out_row[r];
-    const double value = plan->dtype == FBP_F32 ? (double)((const float *)x)[c] : ((const double *)x)[c];
-    const int64_t i = value >= 0 && value < (double)gate->weights ? (int64_t)value : -1;
-    return (double)i == value ? i : -1;
+    return fbp_category_of(plan->dtype == FBP_F32 ? (double)((const float *)x)[c] : ((const double *)x)[c], gate->weights);
 }
 
 /* Columns of the targets of output k, which has a loss of the table. */

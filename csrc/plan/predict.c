@@ -48,6 +48,7 @@ struct prediction {
     int parts;
     fbp_poll *interrupted;
     double polled;                  /* the first thread's */
+    fbp_float_mode mode;
     atomic_int stop, bad;
 };
 
@@ -100,7 +101,7 @@ static void prediction_part(void *context, int part, int thread)
     fbp_share(q->rows, part, q->parts, &from, &to);
     for (int64_t r = from; r < to; r += (int64_t)plan->row_block) {
         struct pass p = {.plan = plan, .ws = ws, .x = q->x, .first = q->first + r, .rows = to - r, .to = plan->gates, .bad = &q->bad,
-                         .result = q->result, .results = q->results};
+                         .result = q->result, .results = q->results, .mode = q->mode};
         if (plan->forward_operations * (double)q->rows > FBP_LONG_OPERATIONS) {
             p.stop = &q->stop;
             p.interrupted = thread == 0 ? q->interrupted : NULL;
@@ -129,11 +130,11 @@ int fbp_predict(fbp_plan *plan, const struct fbp_array *x, const struct fbp_resu
         fbp_lock_write(&plan->lock);
         fbp_weights_refresh(plan);
         fbp_fold(plan);
-        fbp_lock_release(&plan->lock);
-        fbp_lock_read(&plan->lock);
+        fbp_lock_share(&plan->lock);
     }
     struct fbp_team team;
     fbp_team_open(&team, threads, row_cost * (double)q.rows);
+    q.mode = team.mode;
     int status = take(plan, &q.ws, threads);           /* also where a worker is asleep: it may not be next time */
     if (status == FBP_OK) {
         if (team.shared) fbp_trial_begin(&plan->prediction_trial, &team, row_cost * (double)q.rows);

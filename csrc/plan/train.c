@@ -114,6 +114,7 @@ int fbp_train(fbp_plan *plan, const struct fbp_array *x, const struct fbp_target
         plan->behind = plan->fold_due = 1;
         struct fbp_team team;
         fbp_team_open(&team, fbp_training_threads(plan, rows), plan->operations * (double)(run->end - run->next));
+        p.mode = team.mode;
         status = training(&p, run, &team);
         fbp_team_close(&team);
         publish_to_views(plan);
@@ -139,9 +140,9 @@ int fbp_forward(fbp_plan *plan, const struct fbp_array *x, int training, void *c
         const double operations = plan->forward_operations * (double)rows;
         struct fbp_team team;
         fbp_team_open(&team, fbp_threads_for(plan, operations), operations);
+        p.mode = team.mode;
         p.parts = fbp_row_parts(plan, rows, team.threads);
         fbp_pass_forward(&p, &team);
-        fbp_team_close(&team);
         status = atomic_load(&bad);
         if (status == FBP_OK) {
             plan->forward_rows = rows;
@@ -150,6 +151,7 @@ int fbp_forward(fbp_plan *plan, const struct fbp_array *x, int training, void *c
             plan->fold_due |= training;
             if (training) fbp_batch_norm_remember(plan, plan->training, (size_t)rows);
         }
+        fbp_team_close(&team);
     }
     fbp_lock_release(&plan->lock);
     return status;
@@ -168,6 +170,7 @@ int fbp_backward(fbp_plan *plan, const struct fbp_array *dout, void *const *dx)
         const double operations = plan->operations * (double)dout->rows;
         struct fbp_team team;
         fbp_team_open(&team, fbp_threads_for(plan, operations), operations);
+        p.mode = team.mode;
         p.parts = fbp_row_parts(plan, dout->rows, team.threads);
         fbp_pass_backward(&p, &team);
         fbp_weights_phase(plan, plan->training, (size_t)dout->rows, FBP_GRADIENTS, NULL, &team);
@@ -178,14 +181,14 @@ int fbp_backward(fbp_plan *plan, const struct fbp_array *dout, void *const *dx)
     return status;
 }
 
-int fbp_plan_kept(fbp_plan *plan, int node, int gradient, void *to)
+int fbp_plan_kept(fbp_plan *plan, int node, int gradient, int64_t rows, void *to)
 {
     const struct gate *gate = &plan->gate[node];
     const size_t bytes = gate->width * plan->kernels->size;
     fbp_lock_write(&plan->lock);
     const int wanted = !gradient || (plan->backward_wanted && (gate->wanted || (plan->backward_wanted == 2 && gate->depends)));
-    const int status = plan->forward_rows >= 0 && wanted ? FBP_OK : FBP_NO_FORWARD;
-    for (int64_t r = 0; status == FBP_OK && r < plan->forward_rows; r++) {
+    const int status = rows >= 0 && plan->forward_rows == rows && wanted ? FBP_OK : FBP_NO_FORWARD;
+    for (int64_t r = 0; status == FBP_OK && r < rows; r++) {
         const struct buffers *b = &plan->training->gate[node];
         memcpy((char *)to + (size_t)r * bytes, gradient ? b->grad_row[r] : b->out_row[r], bytes);
     }

@@ -83,6 +83,7 @@ void fbp_weights_refresh(struct fbp_plan *plan)
     if (!atomic_exchange(&plan->touched, atomic_load(&plan->exports) > 0)) return;
     fbp_weights_publish(plan);                      /* nothing, unless this process was forked in the middle of a step */
     exchange(plan, 0);
+    plan->fold_due = 1;
 }
 
 /* dW of a unit's rows and its bias row over the batch: S, cut every FBP_REDUCTION_ROWS rows and the parts added in order, to what
@@ -131,20 +132,28 @@ static void unit_norm(const struct fbp_plan *plan, const struct workspace *ws, s
     } while (r < rows);
 }
 
-/* The gradient of rows of an embedding: each the sum of dZ wherever its category was named, in the order of the batch. */
+/* The gradient of rows of an embedding: each the sum of dZ wherever its category was named, in the order of the batch, cut and added
+ * as above. */
 static void unit_embedding(const struct fbp_plan *plan, const struct workspace *ws, size_t rows, const struct unit *u, char *c,
                            ptrdiff_t ldc, int add)
 {
     const struct gate *gate = &plan->gate[u->gate];
-    const size_t n = u->j1 - u->j0, columns = gate->width / gate->units;
-    for (size_t i = 0; !add && i < u->i1 - u->i0; i++) memset(fbp_at(plan, c, i * (size_t)ldc), 0, n * plan->kernels->size);
-    for (size_t r = 0; r < rows; r++)
-        for (size_t k = 0; k < columns; k++) {
-            const int64_t i = fbp_category(plan, ws, u->gate, r, k);
-            if (i < (int64_t)u->i0 || i >= (int64_t)u->i1) continue;
-            plan->kernels->add_rows(fbp_at(plan, c, ((size_t)i - u->i0) * (size_t)ldc), 0,
-                                    fbp_at(plan, ws->gate[u->gate].grad, r * gate->ld + k * gate->units + u->j0), 0, 1, n);
-        }
+    const size_t m = u->i1 - u->i0, n = u->j1 - u->j0, columns = gate->width / gate->units;
+    _Alignas(64) char partial[UNIT_BYTES];
+    for (size_t cut = 0; cut == 0 || cut < rows; cut += FBP_REDUCTION_ROWS) {
+        const int more = add || cut > 0;
+        char *to = more ? partial : c;
+        const size_t ld = more ? n : (size_t)ldc;
+        for (size_t i = 0; i < m; i++) memset(fbp_at(plan, to, i * ld), 0, n * plan->kernels->size);
+        for (size_t r = cut; r < fbp_min(rows, cut + FBP_REDUCTION_ROWS); r++)
+            for (size_t k = 0; k < columns; k++) {
+                const int64_t i = fbp_category(plan, ws, u->gate, r, k);
+                if (i < (int64_t)u->i0 || i >= (int64_t)u->i1) continue;
+                plan->kernels->add_rows(fbp_at(plan, to, ((size_t)i - u->i0) * ld), 0,
+                                        fbp_at(plan, ws->gate[u->gate].grad, r * gate->ld + k * gate->units + u->j0), 0, 1, n);
+            }
+        if (more) plan->kernels->add_rows(c, ldc, partial, (ptrdiff_t)ld, m, n);
+    }
 }
 
 /* The gradient of a unit to c and `bias`, or where `add`, onto what is there. */

@@ -3,7 +3,6 @@
 
 #include "plan.h"
 
-#define MOST_PARTS 16384
 #define ROWS_PER_THREAD 8
 #define SHARED_BYTES (16 << 20)
 #define OPERATIONS_PER_THREAD 3e5       /* work that pays for handing it to another thread: about a microsecond */
@@ -127,5 +126,5 @@ int fbp_row_parts(const struct fbp_plan *plan, int64_t rows, int threads)
 {
     const int64_t block = (int64_t)plan->row_block, each = (rows + block * threads - 1) / (block * threads);
     if (plan->alone) return 1;
-    return rows < threads ? 1 : each * threads > MOST_PARTS ? MOST_PARTS : (int)each * threads;
+    return rows < threads ? 1 : each * threads > FBP_MOST_PARTS ? FBP_MOST_PARTS : (int)each * threads;
 }

@@ -165,6 +165,7 @@ cdef class _Vector:
         buffer.readonly = 0
         buffer.internal = NULL
         if self.parameters:
+            self.plan._outside()
             with nogil:
                 fbp_plan_export(self.plan.plan, 1)
 

@@ -6,13 +6,14 @@ from libc.string cimport memcpy
 cdef object _errors = {}        # by thread
 
 
-cdef object _taken_error(list callbacks):
-    return _errors.pop(_get_ident(), None) or RuntimeError("a function gave up")
+cdef object _taken_error():
+    return _errors.pop(_get_ident())
 
 
 cdef class _Callback:
     cdef object f
     cdef int dtype
+    cdef dict runs                  # of the plan
 
     cdef object copy_in(self, int64_t m, int64_t n, const void *rows, Py_ssize_t ld):
         """Rows of C as a new array."""
@@ -26,9 +27,10 @@ cdef class _Callback:
     cdef copy_back(self, object values, str what, int64_t m, int64_t n, void *rows, Py_ssize_t ld):
         cdef Py_ssize_t size = 4 if self.dtype == FBP_F32 else 8
         cdef int64_t r
-        values = np.ascontiguousarray(values, np.float32 if self.dtype == FBP_F32 else np.float64)
+        values = _read(values, f"what {what} returns").value
         if values.shape != (m, n):
             raise ValueError(f"{what} must return an array of shape ({m}, {n}), got {values.shape}")
+        values = np.ascontiguousarray(values, np.float32 if self.dtype == FBP_F32 else np.float64)
         for r in range(m):
             memcpy(<char *>rows + r * ld * size, ARRAY_DATA(values) + r * n * size, n * size)
 
@@ -43,9 +45,8 @@ cdef class _Function(_Callback):
 
 
 cdef class _Loss(_Callback):
-    """A loss (out, target) -> (loss, dout), and the targets of the run under way."""
+    """A loss (out, target) -> (loss, dout)."""
     cdef double weight
-    cdef object targets, order
 
     def __cinit__(self, f, double weight):
         self.f = f
@@ -93,14 +94,6 @@ cdef class _Pointers:
         free(self.out)
 
 
-cdef _offer(list callbacks, _Targets targets, object order):
-    """Tell the losses of the user's own which targets a run has."""
-    for callback in callbacks:
-        if isinstance(callback, _Loss):
-            (<_Loss>callback).targets = [(<_Array>array).value for array in targets.held]
-            (<_Loss>callback).order = order
-
-
 cdef int _call_function(void *context, int64_t m, int64_t n, void *o, void *slope, Py_ssize_t ld) noexcept with gil:
     cdef _Function function = <_Function>context
     try:
@@ -118,11 +111,14 @@ cdef int _call_loss(void *context, int output, int64_t first, int64_t rows, int6
                     void *grad, Py_ssize_t ldg) noexcept with gil:
     cdef _Loss loss = <_Loss>context
     try:
-        batch = slice(first, first + rows) if loss.order is None else loss.order[first:first + rows]
-        E, dout = loss.f(loss.copy_in(rows, n, out, ldo), loss.targets[output][batch])
+        targets, order = loss.runs[_get_ident()]
+        batch = slice(first, first + rows) if order is None else order[first:first + rows]
+        result = loss.f(loss.copy_in(rows, n, out, ldo), (<_Array>targets[output]).value[batch])
+        if not isinstance(result, (tuple, list)) or len(result) != 2:
+            raise TypeError(f"the loss must return (loss, dout), got {result!r}")
+        E, dout = result
         value[0] = float(E)
-        dout = np.asarray(dout)
-        loss.copy_back(dout if loss.weight == 1.0 else dout * loss.weight, "the loss", rows, n, grad, ldg)
+        loss.copy_back(dout if loss.weight == 1.0 else np.asarray(dout) * loss.weight, "the loss", rows, n, grad, ldg)
     except BaseException as error:
         _errors[_get_ident()] = error
         return FBP_STOPPED

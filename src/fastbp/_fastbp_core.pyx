@@ -38,6 +38,7 @@ cdef extern from "fbp.h" nogil:
         int64_t width
         double setting[2]
         const double *values
+        int64_t count
         int activation
         double parameter
         int (*function)(void *, int64_t, int64_t, void *, void *, Py_ssize_t) noexcept nogil
@@ -69,7 +70,7 @@ cdef extern from "fbp.h" nogil:
     int64_t fbp_plan_width(const fbp_plan *plan, int node)
     int64_t fbp_plan_offset(const fbp_plan *plan, int node)
     int64_t fbp_plan_parameters(const fbp_plan *plan)
-    double fbp_plan_operations(const fbp_plan *plan, int64_t rows)
+    double fbp_plan_operations(fbp_plan *plan, int64_t rows)
     int64_t fbp_plan_bytes(fbp_plan *plan)
     void *fbp_plan_params(fbp_plan *plan)
     void *fbp_plan_grads(fbp_plan *plan)
@@ -92,13 +93,17 @@ cdef extern from "fbp.h" nogil:
     ctypedef struct fbp_result "struct fbp_result":
         int node
         void *out
+    ctypedef struct fbp_place "struct fbp_place":
+        int input
+        int64_t row, column, most
+    int fbp_plan_check_categories(const fbp_plan *plan, const fbp_array *x, fbp_place *bad)
     int fbp_train(fbp_plan *plan, const fbp_array *x, const fbp_targets *y, fbp_run *run)
     int fbp_predict(fbp_plan *plan, const fbp_array *x, const fbp_result *result, int results, int64_t *next,
                     int (*interrupted)() noexcept nogil)
     int fbp_forward(fbp_plan *plan, const fbp_array *x, int training, void **out)
     int64_t fbp_forward_rows(const fbp_plan *plan)
     int fbp_backward(fbp_plan *plan, const fbp_array *dout, void **dx)
-    int fbp_plan_kept(fbp_plan *plan, int node, int gradient, void *to)
+    int fbp_plan_kept(fbp_plan *plan, int node, int gradient, int64_t rows, void *to)
     int fbp_update(fbp_plan *plan)
     int fbp_loss_gradient(int loss, int dtype, const void *out, int64_t width, const fbp_array *y, int labels,
                           const double *weight, double a, double *value, void *dout)
@@ -115,38 +120,8 @@ cdef extern from "fbp.h" nogil:
     void fbp_shuffle(uint64_t seed, uint32_t stream, uint32_t step, int64_t *order, int64_t start, int64_t to)
 
 
-# ---- errors ---------------------------------------------------------------------------------------------------------------
-
-cdef object _no_isa(isa):
-    """The exception of an instruction set that is not there, asked for by argument or by the environment."""
-    asked = f"isa={isa!r}" if isa is not None else f"FASTBP_ISA={os.environ.get('FASTBP_ISA')!r}"
-    return _error(FBP_NO_ISA, f"have {', '.join(isa_names())}, got {asked}")
-
-
-cdef object _error(int status, str detail):
-    """The exception of a status."""
-    text = fbp_status_text(status).decode() + (": " + detail if detail else "")
-    if status == FBP_NO_MEMORY:
-        return MemoryError(text)
-    if status == FBP_NO_FORWARD:
-        return RuntimeError(text)
-    return ValueError(text)
-
-
-cdef extern from "Python.h":
-    int PyOS_InterruptOccurred()
-    void PyErr_SetInterrupt()
-
-
-cdef int _interrupted() noexcept with gil:
-    """Whether Ctrl-C is pending. Asking takes the signal, so it is put back, for PyErr_CheckSignals to raise it."""
-    if not PyOS_InterruptOccurred():
-        return 0
-    PyErr_SetInterrupt()
-    return 1
-
-
 include "_arrays.pxi"
+include "_errors.pxi"
 include "_callbacks.pxi"
 include "_graph.pxi"
 
@@ -165,12 +140,14 @@ cdef class Plan:
     cdef bint simple                        # one input, one output, no function of the user's own: the hot path
     cdef int first_output, first_loss
     cdef list output, loss, input, callbacks
+    cdef dict runs                          # calls under way that may call the callbacks, by thread: targets and order, or None
 
     def __cinit__(self, list nodes, list outputs, str dtype, int optimizer, isa=None, uint64_t seed=0):
         cdef _Graph graph
         cdef bytes name = isa.encode() if isa is not None else b""
         cdef int status
         self.callbacks = []
+        self.runs = {}
         try:
             graph = _Graph(nodes, outputs, self.callbacks)
         except OverflowError:
@@ -180,6 +157,7 @@ cdef class Plan:
         graph.graph.seed = seed
         for callback in self.callbacks:
             (<_Callback>callback).dtype = self.dtype
+            (<_Callback>callback).runs = self.runs
         status = fbp_plan_create(&graph.graph, <const char *>name if isa is not None else NULL, &self.plan)
         if status == FBP_NO_ISA:
             raise _no_isa(isa)
@@ -214,18 +192,25 @@ cdef class Plan:
     @property
     def nbytes(self):
         cdef int64_t held
+        self._outside()
         with nogil:
             held = fbp_plan_bytes(self.plan)
         return held
 
     def offset(self, int node):
+        self._check_node(node)
         return fbp_plan_offset(self.plan, node)
 
     def state_offset(self, int node):
+        self._check_node(node)
         return fbp_plan_state_offset(self.plan, node)
 
     def operations(self, int64_t rows):
-        return fbp_plan_operations(self.plan, rows)
+        cdef double operations
+        self._outside()
+        with nogil:
+            operations = fbp_plan_operations(self.plan, rows)
+        return operations
 
     cdef object _vector(self, void *data, int64_t reals, bint parameters):
         cdef _Vector vector = _Vector.__new__(_Vector)
@@ -249,6 +234,8 @@ cdef class Plan:
 
     def set_trainable(self, int node, bint trainable):
         cdef int status
+        self._check_node(node)
+        self._outside()
         with nogil:
             status = fbp_plan_set_trainable(self.plan, node, trainable)
         if status != FBP_OK:
@@ -256,11 +243,17 @@ cdef class Plan:
 
     @property
     def draws(self):
-        return fbp_plan_draws(self.plan)
+        cdef int64_t draws
+        self._outside()
+        with nogil:
+            draws = fbp_plan_draws(self.plan)
+        return draws
 
     @draws.setter
     def draws(self, int64_t value):
-        fbp_plan_set_draws(self.plan, value)
+        self._outside()
+        with nogil:
+            fbp_plan_set_draws(self.plan, value)
 
     @property
     def slots(self):
@@ -268,13 +261,18 @@ cdef class Plan:
 
     @property
     def updates(self):
-        return fbp_plan_updates(self.plan)
+        cdef int64_t updates
+        self._outside()
+        with nogil:
+            updates = fbp_plan_updates(self.plan)
+        return updates
 
     @updates.setter
     def updates(self, value):
         cdef int64_t count = operator.index(value)
         if count < 0:
             raise ValueError(f"updates must be at least 0, got {count}")
+        self._outside()
         with nogil:
             fbp_plan_set_updates(self.plan, count)
 
@@ -282,6 +280,7 @@ cdef class Plan:
         cdef void *data = ARRAY_DATA(values)
         if not 0 <= i < fbp_plan_slots(self.plan):
             raise ValueError(f"slot must be from 0 to {self.slots - 1}, got {i}")
+        self._outside()
         with nogil:
             fbp_plan_copy_slot(self.plan, i, data, back)
 
@@ -302,6 +301,7 @@ cdef class Plan:
         cdef double hyper[FBP_HYPER]
         for i in range(FBP_HYPER):
             hyper[i] = values[i] if i < len(values) else 0.0
+        self._outside()
         with nogil:
             fbp_plan_set_hyper(self.plan, hyper)
 
@@ -351,27 +351,48 @@ cdef class Plan:
         if inputs.a.rows == 0:
             raise ValueError(f"{x_name} must have at least one row, got {(<_Array>inputs.held[0]).shape}")
         self._read_outputs(y, y_name, inputs.a.rows, True)
+        _check_categories(self, inputs.a, x, x_name)
         return inputs.a.rows
 
-    cdef object _failed(self, int status, object x, str x_name, str detail):
+    cdef object _failed(self, int status, const fbp_array *xs, object x, str x_name, str detail):
         """The exception of a status of forward, predict or a training step."""
         if status == FBP_STOPPED:
-            return _taken_error(self.callbacks)
+            return _taken_error()
         if status == FBP_BAD_INDEX:
-            return ValueError(f"{x_name} must hold whole numbers below `categories` where an embedding takes them, got others")
+            _check_categories(self, xs, x, x_name)
         return _error(status, detail)
 
-    cdef double _train(self, object x, object y, const fbp_array *xs, const fbp_targets *ys, fbp_run *run, bint mean) except? -1.0:
+    cdef _outside(self):
+        """Not in a function of the user's own: the call that calls it holds the plan's lock, and another would wait for ever."""
+        if self.runs and _get_ident() in self.runs:
+            raise RuntimeError("a function of the network's own cannot call the network, which waits for the function")
+
+    cdef _begin(self, object targets, object order):
+        if self.callbacks:
+            self._outside()
+            self.runs[_get_ident()] = targets, order
+
+    cdef _end(self):
+        if self.callbacks:
+            del self.runs[_get_ident()]
+
+    cdef double _train(self, object x, object y, const fbp_array *xs, const fbp_targets *ys, fbp_run *run, bint mean,
+                       object targets, object order) except? -1.0:
         cdef int status = FBP_PAUSED
-        while status == FBP_PAUSED:
-            with nogil:
-                status = fbp_train(self.plan, xs, ys, run)
-            if status == FBP_PAUSED:
-                PyErr_CheckSignals()
+        cdef str x_name = "X" if mean else "x"
+        self._begin(targets, order)
+        try:
+            while status == FBP_PAUSED:
+                with nogil:
+                    status = fbp_train(self.plan, xs, ys, run)
+                if status == FBP_PAUSED:
+                    PyErr_CheckSignals()
+        finally:
+            self._end()
         if status == FBP_BAD_LABEL or status == FBP_BAD_TARGET:
             self._read_outputs(y, "y", xs.rows, True)           # says which
         if status != FBP_OK:
-            raise self._failed(status, x, "x", f"batches of {run.batch} rows")
+            raise self._failed(status, xs, x, x_name, f"batches of {run.batch} rows")
         if not mean:
             return run.loss
         return run.loss_sum / run.weight_sum if run.weight_sum > 0 else 0.0
@@ -380,6 +401,8 @@ cdef class Plan:
         run.order = order
         run.weights = NULL
         if weights is not None:
+            if FBP_LOSS_CUSTOM in self.loss:
+                raise ValueError("weights of rows are not known to a loss of one's own: they must be left out")
             if not (ARRAY_CHECK(weights) and ARRAY_NDIM(weights) == 1 and ARRAY_SHAPE(weights, 0) == rows and
                     _element_type(weights) == FBP_TYPE_F64 and ARRAY_CARRAY(weights)):
                 raise ValueError(f"weights must be {rows} contiguous float64 numbers")
@@ -405,18 +428,21 @@ cdef class Plan:
             if inputs.a.rows == 0:
                 raise ValueError(f"x must have at least one row, got {(<_Array>inputs.held[0]).shape}")
             outputs = self._read_outputs(y, "y", inputs.a.rows, fbp_forward_rows(self.plan) > 0)
+            if fbp_forward_rows(self.plan) > 0:
+                _check_categories(self, inputs.a, x, "x")
             self._start(&run, inputs.a.rows, inputs.a.rows, weights, NULL)
-            _offer(self.callbacks, outputs, None)
-            return self._train(x, y, inputs.a, outputs.a, &run, False)
+            return self._train(x, y, inputs.a, outputs.a, &run, False, outputs.held, None)
         xa = _read_matrix(x, "x", self.features)
         if xa.a.rows == 0:
             raise ValueError(f"x must have at least one row, got {xa.shape}")
-        # A bad target is found on the way, before anything but kept activations has changed; if there are any, look first.
+        # A bad target or category is found on the way, before anything but kept activations has changed; if there are any, look first.
         ya = _read_targets(y, "y", xa.a.rows, self.width, self.dtype, self.first_loss, &labels, fbp_forward_rows(self.plan) > 0)
+        if fbp_forward_rows(self.plan) > 0:
+            _check_categories(self, &xa.a, x, "x")
         targets.y = ya.a
         targets.labels = labels
         self._start(&run, xa.a.rows, xa.a.rows, weights, NULL)
-        return self._train(x, y, &xa.a, &targets, &run, False)
+        return self._train(x, y, &xa.a, &targets, &run, False, None, None)
 
     def train_epoch(self, x, y, order, int64_t batch, weights=None):
         """Steps of `batch` rows over all rows in `order` (int64, or None); returns the mean loss."""
@@ -429,8 +455,7 @@ cdef class Plan:
             oa = _read_order(order, inputs.a.rows)
             row = <const int64_t *>oa.a.data
         self._start(&run, inputs.a.rows, batch, weights, row)
-        _offer(self.callbacks, outputs, order)
-        return self._train(x, y, inputs.a, outputs.a, &run, True)
+        return self._train(x, y, inputs.a, outputs.a, &run, True, outputs.held, order)
 
     def predict(self, x, out=None, nodes=None):
         """The output, (rows, width), for x; a list of them for several outputs, or for the nodes named."""
@@ -442,8 +467,8 @@ cdef class Plan:
         if out is None:
             out = _matrix(xa.a.rows, self.width, self.dtype)
         else:
-            self._check_result(out, xa.a.rows)
-            self._check_apart(xa, out)
+            _check_result(self, out, xa.a.rows)
+            _check_apart(self, xa, out)
         result.node = self.first_output
         result.out = ARRAY_DATA(out)
         self._predict(x, &xa.a, &result, 1)
@@ -452,13 +477,17 @@ cdef class Plan:
     cdef _predict(self, object x, const fbp_array *xs, const fbp_result *result, int results):
         cdef int64_t next = 0
         cdef int status = FBP_PAUSED
-        while status == FBP_PAUSED and xs.rows > 0:
-            with nogil:
-                status = fbp_predict(self.plan, xs, result, results, &next, _interrupted)
-            if status == FBP_PAUSED:
-                PyErr_CheckSignals()
+        self._begin(None, None)
+        try:
+            while status == FBP_PAUSED and xs.rows > 0:
+                with nogil:
+                    status = fbp_predict(self.plan, xs, result, results, &next, _interrupted)
+                if status == FBP_PAUSED:
+                    PyErr_CheckSignals()
+        finally:
+            self._end()
         if status != FBP_OK and status != FBP_PAUSED:
-            raise self._failed(status, x, "X", "")
+            raise self._failed(status, xs, x, "X", "")
 
     cdef object _predict_nodes(self, object x, object out, object asked):
         cdef list nodes = self.output if asked is None else list(asked)
@@ -471,9 +500,9 @@ cdef class Plan:
         different = list(dict.fromkeys(nodes))
         made = [_matrix(inputs.a.rows, fbp_plan_width(self.plan, node), self.dtype) for node in different]
         if out is not None:
-            self._check_result(out, inputs.a.rows)
+            _check_result(self, out, inputs.a.rows)
             for array in inputs.held:
-                self._check_apart(array, out)
+                _check_apart(self, array, out)
             made = [out]
         to = _Pointers(made, different)
         self._predict(x, inputs.a, to.result, <int>len(made))
@@ -484,38 +513,6 @@ cdef class Plan:
         if not 0 <= node < self.nodes:
             raise ValueError(f"node must be from 0 to {self.nodes - 1}, got {node}")
 
-    cdef _check_apart(self, _Array x, object out):
-        """out overlaps neither x nor the parameters."""
-        cdef const char *low = ARRAY_DATA(out)
-        cdef const char *high = low + x.a.rows * self.width * self.size
-        cdef const char *params = <const char *>fbp_plan_params(self.plan)
-        cdef const char *params_end = params + fbp_plan_parameters(self.plan) * self.size
-        if x.overlaps(low, high):
-            raise ValueError("out must not overlap x")
-        if low < params_end and params < high:
-            raise ValueError("out must not overlap the parameters")
-
-    cdef _check_result(self, object out, int64_t rows):
-        """`out` must fit exactly and be writable."""
-        if not (ARRAY_CHECK(out) and ARRAY_NDIM(out) == 2 and ARRAY_SHAPE(out, 0) == rows and ARRAY_SHAPE(out, 1) == self.width
-                and _element_type(out) == self._type() and ARRAY_CARRAY(out)):
-            raise self._bad_result(out, rows)
-
-    cdef int _type(self):
-        return FBP_TYPE_F32 if self.dtype == FBP_F32 else FBP_TYPE_F64
-
-    cdef object _bad_result(self, object out, int64_t rows):
-        wanted = f"out must be a writable C-contiguous {self.numpy_dtype} array of shape ({rows}, {self.width})"
-        if not ARRAY_CHECK(out):
-            return TypeError(f"{wanted}, got {type(out).__name__}")
-        if out.dtype != self.numpy_dtype:
-            return TypeError(f"{wanted}, got dtype {out.dtype}")
-        if out.shape != (rows, self.width):
-            return ValueError(f"{wanted}, got shape {out.shape}")
-        return ValueError(f"{wanted}, got one that is not " +
-                          ("writable" if not out.flags.writeable else
-                           "C-contiguous" if not out.flags.c_contiguous else "aligned"))
-
     def forward(self, x, bint training=True):
         """The output for x, a list for several outputs; keeps the activations for backward."""
         cdef _Arrays inputs = self._read_inputs(x, "x")
@@ -523,10 +520,16 @@ cdef class Plan:
         cdef int status
         made = [_matrix(inputs.a.rows, fbp_plan_width(self.plan, node), self.dtype) for node in self.output]
         to = _Pointers(made, self.output)
-        with nogil:
-            status = fbp_forward(self.plan, inputs.a, training, to.out)
+        if fbp_forward_rows(self.plan) > 0:
+            _check_categories(self, inputs.a, x, "x")
+        self._begin(None, None)
+        try:
+            with nogil:
+                status = fbp_forward(self.plan, inputs.a, training, to.out)
+        finally:
+            self._end()
         if status != FBP_OK:
-            raise self._failed(status, x, "x", f"x has {inputs.a.rows} rows")
+            raise self._failed(status, inputs.a, x, "x", f"x has {inputs.a.rows} rows")
         return made[0] if self.outputs == 1 else made
 
     def backward(self, dout, bint inputs):
@@ -550,6 +553,7 @@ cdef class Plan:
         if inputs:
             made = [_matrix(rows, fbp_plan_width(self.plan, node), self.dtype) for node in self.input]
         to = _Pointers(made, self.input if inputs else [])
+        self._outside()
         with nogil:
             status = fbp_backward(self.plan, gradients.a, to.out if inputs else NULL)
         if status != FBP_OK:
@@ -573,8 +577,9 @@ cdef class Plan:
             raise _error(FBP_NO_FORWARD, "")
         values = _matrix(rows, fbp_plan_width(self.plan, node), self.dtype)
         to = ARRAY_DATA(values)
+        self._outside()
         with nogil:
-            status = fbp_plan_kept(self.plan, node, gradient, to)
+            status = fbp_plan_kept(self.plan, node, gradient, rows, to)
         if status != FBP_OK:
             raise _error(status, "")
         return values
@@ -582,6 +587,7 @@ cdef class Plan:
     def update(self):
         """The optimizer's step from grads."""
         cdef int status
+        self._outside()
         with nogil:
             status = fbp_update(self.plan)
         if status != FBP_OK:
@@ -589,5 +595,6 @@ cdef class Plan:
 
 
 include "_runtime.pxi"
+include "_checks.pxi"
 include "_targets.pxi"
 include "_window.pxi"

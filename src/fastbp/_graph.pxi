@@ -37,6 +37,7 @@ cdef class _Graph:
                 values = np.ascontiguousarray(values, np.float64)
                 self.held.append(values)
                 n.values = <const double *>ARRAY_DATA(values)
+                n.count = values.size
             n.activation = activation
             n.parameter = parameter
             n.trainable = trainable

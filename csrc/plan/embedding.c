@@ -1,0 +1,60 @@
+/* embedding.c: O = [W[x_0] W[x_1] ...], rows of W that x names; x has no gradient. That of W: weights.c. */
+#include <string.h>
+
+#include "plan.h"
+
+void fbp_embedding_forward(const struct pass *p, int g, size_t r0, size_t r1)
+{
+    const struct fbp_plan *plan = p->plan;
+    const struct gate *gate = &plan->gate[g];
+    const size_t columns = gate->width / gate->units, size = plan->kernels->size;
+    for (size_t r = r0; r < r1; r++)
+        for (size_t c = 0; c < columns; c++) {
+            const int64_t i = fbp_category(plan, p->ws, g, r, c);
+            if (i < 0) atomic_store(p->bad, FBP_BAD_INDEX);
+            memcpy(fbp_out_at(p, g, r) + c * gate->units * size,
+                   fbp_at(plan, plan->params, gate->w + (size_t)(i < 0 ? 0 : i) * gate->units), gate->units * size);
+        }
+    fbp_activate(p, g, r0, r1);
+}
+
+void fbp_embedding_backward(const struct pass *p, int g, size_t r0, size_t r1)
+{
+    const struct edge *e = &p->plan->gate[g].in[0];
+    if (!fbp_gradient_wanted(p, e->from)) return;
+    if (e->first) fbp_clear(p, e->from, r0, r1);
+    if (e->last) fbp_deactivate(p, e->from, r0, r1);
+}
+
+/* The input from whose columns, from *column on, an embedding takes its categories; NULL if they are computed. */
+static const struct gate *source(const struct fbp_plan *plan, const struct gate *gate, size_t *column)
+{
+    const struct gate *from = &plan->gate[gate->in[0].from];
+    for (*column = 0; from->kind == FBP_GATE_SLICE && from->act == FBP_IDENTITY && !from->function; from = &plan->gate[from->in[0].from])
+        *column += (size_t)from->setting[0];
+    return from->kind == FBP_GATE_INPUT ? from : NULL;
+}
+
+int fbp_plan_check_categories(const fbp_plan *plan, const struct fbp_array *x, struct fbp_place *bad)
+{
+    for (int g = 0; g < plan->gates; g++) {
+        const struct gate *gate = &plan->gate[g];
+        size_t column;
+        if (gate->kind != FBP_GATE_EMBEDDING) continue;
+        const struct gate *from = source(plan, gate, &column);
+        if (from == NULL) continue;
+        struct fbp_array element = x[from->input];
+        element.cols = 1;
+        for (int64_t r = 0; r < element.rows; r++)
+            for (size_t c = column; c < column + gate->width / gate->units; c++) {
+                double value = 0;
+                element.data = x[from->input].data + (ptrdiff_t)c * element.col_stride;
+                fbp_array_convert(&element, r, FBP_F64, &value);
+                if (plan->dtype == FBP_F32) value = (float)value;
+                if (fbp_category_of(value, gate->weights) >= 0) continue;
+                *bad = (struct fbp_place){.input = from->input, .row = r, .column = (int64_t)c, .most = (int64_t)gate->weights - 1};
+                return FBP_BAD_INDEX;
+            }
+    }
+    return FBP_OK;
+}
