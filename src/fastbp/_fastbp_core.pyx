@@ -111,6 +111,7 @@ cdef extern from "fbp.h" nogil:
     int64_t fbp_loss_target_width(int i, int64_t outputs)
     int fbp_check_weights(const double *weight, int64_t rows, int64_t *where, double *sum)
     const char *fbp_activation_name(int i)
+    double fbp_activation_parameter(int i)
     const char *fbp_loss_name(int i)
     const char *fbp_optimizer_name(int i)
     void fbp_set_threads(int threads)

@@ -8,6 +8,7 @@ cdef tuple _names(const char *(*name)(int) noexcept nogil):
 
 
 ACTIVATIONS = _names(fbp_activation_name)
+PARAMETERS = tuple([fbp_activation_parameter(i) for i in range(len(ACTIVATIONS))])    # of the activations; nan: has none
 LOSSES = _names(fbp_loss_name)
 OPTIMIZERS = _names(fbp_optimizer_name)
 LOSS_CUSTOM = FBP_LOSS_CUSTOM
