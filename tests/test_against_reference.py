@@ -11,8 +11,8 @@ import bounds as running
 import numpy as np
 import pytest
 from bounds import FUNCTION_ULP, MAX_ULP_WITHOUT_FMA, Bounded, Network, Rounding
-from cases import DTYPES, Array, integers, numbers
-from numeric import central_differences
+from cases import DTYPES, EVERYWHERE, Array, integers, numbers
+from numeric import KINKS, central_differences
 
 import fastbp as fb
 import fastbp.reference as ref
@@ -183,7 +183,7 @@ def test_networks(spec: Spec, dtype: str, loss: str, target: str, row: str) -> N
 
 
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", EVERYWHERE)
 @losses
 @dtypes
 def test_activations_in_every_place(dtype: str, loss: str, target: str, activation: str, place: str) -> None:
@@ -246,7 +246,7 @@ def test_fit_and_evaluate(dtype: str, loss: str, target: str, row: str) -> None:
 # Central differences -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", EVERYWHERE)
 @losses
 def test_gradients_are_central_differences(loss: str, target: str, activation: str) -> None:
     """Of the reference's loss, by every parameter and input: fastbp's float64 gradients lie within the same bounds."""
@@ -259,7 +259,7 @@ def test_gradients_are_central_differences(loss: str, target: str, activation: s
     central_differences(slow, x, x, y).check(dX)
 
 
-@pytest.mark.parametrize("activation", [name for name in ACTIVATIONS if name != "relu"])
+@pytest.mark.parametrize("activation", [name for name in EVERYWHERE if name not in KINKS])
 @losses
 def test_gradients_are_central_differences_of_its_own_loss(loss: str, target: str, activation: str) -> None:
     """D(h) = (E(w + h) - E(w - h)) / 2h errs by at most |D(2h) - D(h)|, see numeric.py, and by E's error over h."""

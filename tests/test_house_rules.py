@@ -152,7 +152,7 @@ CONDITIONS = re.compile(r"^\s*#\s*(if|ifdef|ifndef|elif|else|endif)\b.*$", re.M)
 
 @pytest.mark.parametrize("path", sorted(KERNELS.glob("*.h")), ids=name_of)
 def test_no_conditions_inside_of_kernels(path: Path) -> None:
-    """Differences between ISAs live in vec.h, vrows.h and the stubs; vmath.h and vslope.h hold a table of constants for each dtype."""
+    """Differences between ISAs live in vec.h, vrows.h and the stubs; vmath.h and vslope.h hold constants for each dtype."""
     if path.name in ("vec.h", "vrows.h"):
         pytest.skip("the place of the differences")
     conditions = [match.group().strip() for match in CONDITIONS.finditer(code(path))]
