@@ -18,7 +18,10 @@ enum fbp_status {
     FBP_BAD_GRAPH,      /* a gate, input, activation, loss or optimizer that does not exist */
     FBP_BAD_LABEL,      /* a class label outside 0 .. classes-1 */
     FBP_BAD_TARGET,     /* a target that is not finite */
+    FBP_BAD_WEIGHT,     /* a weight of a row that is negative or not finite */
+    FBP_BAD_INDEX,      /* an input of an embedding that is no whole number from 0 to categories - 1 */
     FBP_NO_FORWARD,     /* backward without a forward before it */
+    FBP_STOPPED,        /* a function of the caller's gave up */
     FBP_STATUS_COUNT
 };
 const char *fbp_status_text(int status);
@@ -49,37 +52,73 @@ int fbp_check_finite(const struct fbp_array *y, int dtype, int64_t *where);
 
 /* ---- the graph ---------------------------------------------------------------------------------------------------- */
 
-enum fbp_gate { FBP_GATE_INPUT, FBP_GATE_DENSE, FBP_GATE_ACTIVATION, FBP_GATE_ADD, FBP_GATE_COUNT };
-#define FBP_GATE_INPUTS 2
+enum fbp_gate {
+    FBP_GATE_INPUT, FBP_GATE_CONSTANT, FBP_GATE_DENSE, FBP_GATE_MATMUL, FBP_GATE_ACTIVATION,
+    FBP_GATE_ADD, FBP_GATE_SUBTRACT, FBP_GATE_MULTIPLY, FBP_GATE_DIVIDE, FBP_GATE_MAXIMUM, FBP_GATE_MINIMUM,
+    FBP_GATE_CONCATENATE, FBP_GATE_SLICE, FBP_GATE_DROPOUT, FBP_GATE_LAYER_NORM, FBP_GATE_RMS_NORM, FBP_GATE_BATCH_NORM,
+    FBP_GATE_EMBEDDING, FBP_GATE_STANDARDIZE, FBP_GATE_COUNT
+};
+#define FBP_SETTINGS 2
 
-/* One node; nodes stand in topological order, the last one is the output. */
+/* An activation of the caller's, the last row of the table: O = f(O) in place for m rows of n with stride ld, and f'(Z) to slope,
+ * or slope is NULL. Called on the calling thread alone. Returns 0, or FBP_STOPPED to give up what is being done. */
+typedef int fbp_function(void *context, int64_t m, int64_t n, void *o, void *slope, ptrdiff_t ld);
+
+/* One gate; nodes stand in topological order. What each gate computes: the table in src/fastbp/values.py. */
 struct fbp_node {
     int gate;
-    int in[FBP_GATE_INPUTS];    /* earlier nodes */
-    int64_t width;              /* columns of its output: features of an input, units of a dense gate, else 0 */
+    const int *in;              /* earlier nodes */
+    int ins;
+    int64_t width;              /* columns of its output */
+    double setting[FBP_SETTINGS];
+    const double *values;       /* of a constant (width) or matmul (I, width), copied */
     int activation;             /* number in the table of activations, applied to its output; 0 is the identity */
+    double parameter;           /* of the activation; NAN for its usual value */
+    fbp_function *function;     /* of the caller's own activation */
+    void *context;
+    int trainable;
+};
+
+/* A loss of the caller's: the loss of rows `first` ... of the run, for the outputs `out` (rows, n) with stride ldo, to *loss, and
+ * dE/dO to grad, with stride ldg. Called on the calling thread alone. Returns 0 or FBP_STOPPED. */
+typedef int fbp_loss_function(void *context, int output, int64_t first, int64_t rows, int64_t n, const void *out, ptrdiff_t ldo,
+                              double *loss, void *grad, ptrdiff_t ldg);
+#define FBP_LOSS_NONE (-1)
+#define FBP_LOSS_CUSTOM (-2)
+
+/* E = sum over outputs of weight times loss. */
+struct fbp_output {
+    int node;
+    int loss;                   /* number in the table of losses, or one of the above */
+    double parameter;           /* of the loss; NAN for its usual value */
+    double weight;
+    fbp_loss_function *function;
+    void *context;
 };
 
 struct fbp_graph {
     const struct fbp_node *node;
     int nodes;
+    const struct fbp_output *output;
+    int outputs;
     int dtype;
-    int loss;                   /* number in the table of losses, -1 for none */
     int optimizer;              /* number in the table of optimizers, -1 for none */
+    uint64_t seed;              /* of dropout */
 };
 
 /* The numbers of an optimizer; those that its row does not have are not looked at. From FBP_L2 on, 0 is none. With g the gradient
- * of a batch, or the mean of the last FBP_ACCUMULATE ones: g is clipped, then l2 W added to it, and the update starts from W less
- * rate weight_decay W. */
+ * of a batch, or the mean of the last FBP_ACCUMULATE ones: g is clipped, then l2 W + l1 sign(W) added to it, and the update starts
+ * from W less rate weight_decay W. */
 enum fbp_hyper {
     FBP_RATE,
     FBP_BETA1, FBP_BETA2,       /* what the means of g and of g^2 keep of themselves: momentum is beta1, RMSprop's alpha beta2 */
     FBP_EPS,
-    FBP_L2, FBP_WEIGHT_DECAY,
-    FBP_DECAY_BIASES,           /* whether these two also act on the bias rows */
+    FBP_L2, FBP_L1, FBP_WEIGHT_DECAY,
+    FBP_DECAY_BIASES,           /* whether these three also act on the bias rows */
     FBP_CLIP_NORM,              /* g shrunk to this norm, over all parameters, where it has a larger one */
     FBP_CLIP_VALUE,             /* each element of g limited to -value .. value */
     FBP_ACCUMULATE,             /* training steps for each update; their gradients add up in grads */
+    FBP_MAX_NORM,               /* after an update, columns of W without the bias are shrunk to this norm where theirs is larger */
     FBP_HYPER
 };
 
@@ -92,13 +131,22 @@ int fbp_plan_create(const struct fbp_graph *graph, const char *isa, fbp_plan **p
 void fbp_plan_destroy(fbp_plan *plan);
 
 const char *fbp_plan_isa(const fbp_plan *plan);
+int fbp_plan_inputs(const fbp_plan *plan);
 int64_t fbp_plan_width(const fbp_plan *plan, int node);         /* columns of a node's output */
-int64_t fbp_plan_offset(const fbp_plan *plan, int node);        /* where a dense gate's W (I+1, U) starts in params */
+int64_t fbp_plan_offset(const fbp_plan *plan, int node);        /* where the parameters of a gate start in params */
+int64_t fbp_plan_state_offset(const fbp_plan *plan, int node);  /* where its state, two rows, starts in state */
 int64_t fbp_plan_parameters(const fbp_plan *plan);              /* reals in params, grads and each slot */
 double fbp_plan_operations(const fbp_plan *plan, int64_t rows); /* of a training step */
 int64_t fbp_plan_bytes(fbp_plan *plan);                   /* memory held */
 void *fbp_plan_params(fbp_plan *plan);
 void *fbp_plan_grads(fbp_plan *plan);
+int64_t fbp_plan_state_size(const fbp_plan *plan);
+void *fbp_plan_state(fbp_plan *plan);                           /* means and variances or deviations, not trained */
+/* Whether a gate's parameters are trained; a frozen gate's gradients are 0. */
+int fbp_plan_set_trainable(fbp_plan *plan, int node, int trainable);
+/* Forward passes in training mode so far: the step of dropout's random numbers. */
+int64_t fbp_plan_draws(fbp_plan *plan);
+void fbp_plan_set_draws(fbp_plan *plan, int64_t draws);
 /* The caller hands out (+1) or takes back (-1) a view of params that may be read and written. While one is out, params is up to
  * date after every call, and packed copies of weights are made anew before every use; (+1) may wait for a call that runs. */
 void fbp_plan_export(fbp_plan *plan, int count);
@@ -107,6 +155,7 @@ int fbp_plan_slots(const fbp_plan *plan);                       /* state vectors
 /* Copies the values of a slot, in the order of params, to `values` (reals of the plan's dtype); or, with back, from there. */
 void fbp_plan_copy_slot(fbp_plan *plan, int slot, void *values, int back);
 int64_t fbp_plan_updates(fbp_plan *plan);                       /* updates done so far: the t of Adam's corrections */
+void fbp_plan_set_updates(fbp_plan *plan, int64_t updates);
 
 /* Asked now and then during long steps, on the calling thread: whether to give up the step (which then changes nothing) and
  * return FBP_PAUSED early. */
@@ -116,27 +165,51 @@ typedef int fbp_poll(void);
  * returns FBP_PAUSED after a slice of about 20 ms, between two steps. */
 struct fbp_run {
     const int64_t *order;
+    const double *weights;      /* of the rows of x, in the loss; NULL: all 1 */
     int64_t next, end, batch;
     double loss;                /* of the last step, before its update */
-    double loss_sum;            /* sum over steps of loss times rows */
+    double loss_sum;            /* sum over steps of loss times the weights of its rows */
+    double weight_sum;          /* sum of these weights */
     int64_t steps;
     fbp_poll *interrupted;      /* or NULL */
 };
-int fbp_train(fbp_plan *plan, const struct fbp_array *x, const struct fbp_array *y, int labels, struct fbp_run *run);
+/* Targets of one output; integer labels (rows, 1) or real numbers. */
+struct fbp_targets {
+    struct fbp_array y;
+    int labels;
+};
+/* x: one array for each input; y: one for each output. */
+int fbp_train(fbp_plan *plan, const struct fbp_array *x, const struct fbp_targets *y, struct fbp_run *run);
 
-/* out (rows, width of the output; contiguous, of the plan's dtype) for rows *next .. ; FBP_PAUSED as above. */
-int fbp_predict(fbp_plan *plan, const struct fbp_array *x, void *out, int64_t *next, fbp_poll *interrupted);
+/* Where the output of a node goes: (rows, its width; contiguous, of the plan's dtype). */
+struct fbp_result {
+    int node;
+    void *out;
+};
+/* Results for rows *next .. ; FBP_PAUSED as above. */
+int fbp_predict(fbp_plan *plan, const struct fbp_array *x, const struct fbp_result *result, int results, int64_t *next,
+                fbp_poll *interrupted);
 
-/* The same by hand. forward keeps the activations; backward needs them and fills grads, and dx (contiguous) if not NULL;
- * update applies the optimizer to params and grads. Both start FBP_ACCUMULATE anew. */
-int fbp_forward(fbp_plan *plan, const struct fbp_array *x, void *out);
+/* The same by hand. forward keeps the activations and, in training mode, drops and takes the statistics of the batch, as training
+ * does; out: where each output goes. backward needs it, takes a gradient for each output, and fills grads, and, where dx is not
+ * NULL, dx[i] (contiguous) for every input; update applies the optimizer to params and grads. Both start FBP_ACCUMULATE anew. */
+int fbp_forward(fbp_plan *plan, const struct fbp_array *x, int training, void *const *out);
 int64_t fbp_forward_rows(const fbp_plan *plan);                 /* rows of the forward pass kept; -1 for none */
-int fbp_backward(fbp_plan *plan, const struct fbp_array *dout, void *dx);
+int fbp_backward(fbp_plan *plan, const struct fbp_array *dout, void *const *dx);
 int fbp_update(fbp_plan *plan);
+/* O of a node as the last forward left it, or dE/dZ as the last backward did: (rows, width), contiguous. FBP_NO_FORWARD without
+ * these, or for a gradient that was not wanted. */
+int fbp_plan_kept(fbp_plan *plan, int node, int gradient, void *to);
 
-/* Loss of out (rows of y, width; contiguous, of dtype) and dE/dout; labels must be in range. */
+/* Loss of out (rows of y, width; contiguous, of dtype) and dE/dout; labels must be in range. weight: of each row, or NULL; rows
+ * whose weights add up to 0 have loss 0. a: the parameter of the loss, not looked at where it has none. */
 int fbp_loss_gradient(int loss, int dtype, const void *out, int64_t width, const struct fbp_array *y, int labels,
-                      double *value, void *dout);
+                      const double *weight, double a, double *value, void *dout);
+/* Rows of the table of losses: whether integer labels are taken; columns of a target for so many outputs, 0 if there can be none. */
+int fbp_loss_takes_labels(int i);
+int64_t fbp_loss_target_width(int i, int64_t outputs);
+/* All weights finite and at least 0? Else *where is the first that is not. *sum is theirs. */
+int fbp_check_weights(const double *weight, int64_t rows, int64_t *where, double *sum);
 
 /* Names in the tables, NULL past the end. */
 const char *fbp_activation_name(int i);

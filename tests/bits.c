@@ -78,8 +78,34 @@ static int train(const char *isa, int dtype, int loss, int optimizer, int clip)
     return status;
 }
 
+/* A loss alone, of weighted rows. */
+static int lone_loss(const char *isa, int dtype, int loss)
+{
+    enum { COLUMNS = 38 };
+    static double out[ROWS * COLUMNS], grad[ROWS * COLUMNS], y[ROWS * COLUMNS], weight[ROWS];
+    int64_t label[ROWS];
+    const int takes_labels = fbp_loss_takes_labels(loss);
+    const int64_t width = takes_labels ? 1 : fbp_loss_target_width(loss, COLUMNS);
+    const struct fbp_array ys = {takes_labels ? (char *)label : (char *)y, ROWS, width, width * 8, 8,
+                                 takes_labels ? FBP_TYPE_I64 : FBP_TYPE_F64, 0};
+    double value;
+    state = 88172645463325252u;
+    fill(out, ROWS * COLUMNS, dtype, 3);
+    fill(y, ROWS * COLUMNS, FBP_F64, 1);
+    for (int i = 0; i < ROWS; i++) label[i] = i % COLUMNS, weight[i] = i % 5;
+    setenv("FASTBP_ISA", isa, 1);
+    const int status = fbp_loss_gradient(loss, dtype, out, COLUMNS, &ys, takes_labels, weight, 0.25, &value, grad);
+    printf("%s %s %s %016" PRIx64 " %.17g\n", isa, dtype == FBP_F32 ? "float32" : "float64", fbp_loss_name(loss),
+           hash((const unsigned char *)grad, sizeof out / (dtype == FBP_F32 ? 2 : 1)) ^ hash((unsigned char *)&value, 8), value);
+    return status;
+}
+
 int main(void)
 {
+    for (int i = 0; fbp_isa_name(i); i++)
+        for (int dtype = FBP_F32; dtype <= FBP_F64; dtype++)
+            for (int loss = 0; fbp_loss_name(loss); loss++)
+                if (lone_loss(fbp_isa_name(i), dtype, loss) != FBP_OK) return 1;
     for (int i = 0; fbp_isa_name(i); i++)
         for (int dtype = FBP_F32; dtype <= FBP_F64; dtype++)
             for (int loss = 0; loss < 2; loss++)

@@ -102,6 +102,17 @@ class Case:
         net.update()
         yield net.params.copy()
 
+    def losses(self, place: Place) -> Iterator[Array]:
+        """Every loss of weighted rows."""
+        weights = place(np.arange(1.0, self.rows + 1))
+        for name, loss in fb.losses.LOSSES.items():
+            width = 2 * self.cols if name == "gaussian_nll" else self.cols
+            out = place(numbers(self.rows, width, dtype=self.dtype))
+            target = place(np.abs(numbers(self.rows, self.cols, seed=1, dtype=self.dtype)))
+            value, dout = loss()(out, target, sample_weight=weights)
+            yield np.float64(value)
+            yield dout
+
     def outputs(self, place: Place) -> Iterator[Array]:
         """Outputs of every activation, which `predict` writes where they belong; from inputs of other types, too."""
         for activation in WITH_KERNELS:
@@ -126,6 +137,8 @@ def sweep(dtype: str, columns: int, most: int, every: bool) -> None:
                     agree(case.everything(place, target), case.everything(np.copy, target))
                 print(f"{rows} rows, {cols} columns, {place.__name__}, outputs", flush=True)
                 agree(case.outputs(place), case.outputs(np.copy))
+                print(f"{rows} rows, {cols} columns, {place.__name__}, losses", flush=True)
+                agree(case.losses(place), case.losses(np.copy))
 
 
 def agree(got: Iterator[Array], wanted: Iterator[Array]) -> None:

@@ -17,8 +17,8 @@ h = eps**(1/3) max(1, |theta|) makes both of the order eps**(2/3). The rounding 
 test, a few eps relative to its terms, are thousands of times smaller than noise / h, which therefore covers
 them.
 
-Some functions have kinks (`KINKS`). A parameter for which any unit of them changes side between theta - 2h and
-theta + 2h is left out, by looking at the units, not at the result.
+Some functions have kinks (`KINKS`), and so have some losses. A parameter for which any unit of them, or any element of the
+loss, changes side between theta - 2h and theta + 2h is left out, by looking at the units, not at the result.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ KINKS = {
 
 
 def loss_and_sides(net: ref.Sequential, x: Array, y: npt.ArrayLike) -> tuple[float, bytes]:
-    """Return E, and for every unit of every function with kinks between which of them it is."""
+    """Return E, and for every unit of every function with kinks, and of the loss, between which of them it is."""
     assert net.loss is not None
     sides = b""
     for layer in net.layers:
@@ -100,7 +100,21 @@ def loss_and_sides(net: ref.Sequential, x: Array, y: npt.ArrayLike) -> tuple[flo
             name = layer.activation if isinstance(layer, ref.Dense) else layer.name
             if name in KINKS:
                 sides += np.searchsorted(KINKS[name], Z).tobytes()
-    return getattr(ref.losses, net.loss)(x, y)[0], sides
+    return getattr(ref.losses, net.loss)(x, y)[0], sides + sides_of_loss(net.loss, x, np.asarray(y))
+
+
+def sides_of_loss(loss: str, O: Array, y: Array, parameter: float = 1.0) -> bytes:
+    """Return for every element of a loss with kinks on which side of them it is."""
+    if loss in ("absolute_error", "quantile"):
+        return np.sign(O - y.reshape(O.shape)).tobytes()
+    if loss == "huber":
+        return (np.abs(O - y.reshape(O.shape)) > parameter).tobytes()
+    if loss == "binary_hinge":
+        return (np.where(y.reshape(O.shape) > 0, O, -O) < parameter).tobytes()
+    if loss == "hinge":
+        labels = y if y.ndim == 1 else y.argmax(axis=1)
+        return (O - O[np.arange(len(O)), labels][:, None] + parameter > 0).tobytes()
+    return b""
 
 
 def rounding_noise(net: ref.Sequential, x: Array, y: npt.ArrayLike) -> float:

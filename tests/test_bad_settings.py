@@ -161,7 +161,7 @@ def test_seeds(library: ModuleType, seed: Any) -> None:
 def test_names(library: ModuleType, name: Any) -> None:
     refused(lambda: library.Dense(3, name), "activation", ValueError)
     refused(lambda: library.Activation(name), "activation", ValueError)
-    refused(lambda: network(library, loss=name), "loss", ValueError)
+    refused(lambda: network(library, loss=name), "loss", ValueError if isinstance(name, str) else TypeError)
     refused(lambda: network(library, dtype=name), "dtype", ValueError)
     if isinstance(name, str):
         refused(lambda: library.Dense(3, inputs=2, weight_init=name), "weight_init", ValueError)

@@ -40,8 +40,14 @@ def test_philox_layout_of_key_and_counter() -> None:
 @pytest.mark.parametrize("count", [0, 1, 3, 4, 5, rng.CHUNK - 1, rng.CHUNK, rng.CHUNK + 1, 2 * rng.CHUNK + 5])
 def test_any_count_is_a_prefix(count: int) -> None:
     longest = 2 * rng.CHUNK + 8
-    for draw in (rng.philox, rng.uniform, rng.normal):
+    for draw in (rng.philox, rng.uniform, rng.normal, rng.truncated_normal):
         np.testing.assert_array_equal(draw(5, 1, 2, count), draw(5, 1, 2, longest)[:count])
+
+
+@pytest.mark.parametrize("first", [0, 1, 2, 3, 5, rng.CHUNK, rng.CHUNK + 1])
+def test_uniform_numbers_from_one_on(first: int) -> None:
+    count = rng.CHUNK + 3
+    np.testing.assert_array_equal(rng.uniform(5, 1, 2, count, first), rng.uniform(5, 1, 2, first + count)[first:])
 
 
 def test_uniform_is_built_from_53_bits_of_two_words() -> None:
@@ -93,6 +99,20 @@ def test_normal_is_symmetric_and_finite() -> None:
 def test_normal_is_the_quantile_of_the_uniform_numbers() -> None:
     u = rng.uniform(1, 2, 3, 500)
     np.testing.assert_array_equal(rng.normal(1, 2, 3, 500), rng._normal_quantile((u - 0.5) + 2.0**-54))
+
+
+def test_truncated_normal_is_the_quantile_of_what_is_left() -> None:
+    """The ends of [0, 1) are at -2 and 2; in between, u is Phi(x) - Phi(-2) over Phi(2) - Phi(-2).
+
+    x errs by 19 eps (see above), of which u feels at most phi(x) x <= 1/4; and by the rounding of its argument, 2 eps, half of
+    one here. The library's cdf, 1 + erf over 2, errs by 2 eps at most.
+    """
+    assert math.erf(math.sqrt(2)) == rng.WITHIN_TWO_DEVIATIONS
+    u, x = rng.uniform(1, 2, 3, 500), rng.truncated_normal(1, 2, 3, 500)
+    phi = np.array([NormalDist().cdf(value) for value in x.tolist()])
+    assert np.all(np.abs((phi - 0.5) / rng.WITHIN_TWO_DEVIATIONS + 0.5 - u) <= (19 / 4 + 2 + 2 + 1) * EPS)
+    ends = np.array([-1.0, 1.0]) * (0.5 - 2.0**-54) * rng.WITHIN_TWO_DEVIATIONS
+    assert np.all(np.abs(np.abs(rng._normal_quantile(ends)) - 2) <= 19 * 2 * EPS)
 
 
 def test_log_is_within_an_ulp() -> None:

@@ -10,6 +10,9 @@ static const char *const text[FBP_STATUS_COUNT] = {
     [FBP_BAD_GRAPH] = "the graph names a gate, input, activation, loss or optimizer that does not exist",
     [FBP_BAD_LABEL] = "a class label is out of range",
     [FBP_BAD_TARGET] = "a target is not finite",
+    [FBP_BAD_WEIGHT] = "a weight of a row is negative or not finite",
+    [FBP_BAD_INDEX] = "an embedding was given a number that names no category",
+    [FBP_STOPPED] = "a function of the caller's gave up",
     [FBP_NO_FORWARD] = "backward needs a forward pass before it",
 };
 

@@ -3,10 +3,13 @@
 #include <math.h>
 
 #include "activation.h"
+#include "binary.h"
+#include "dropout.h"
 #include "gemm.h"
 #include "kernels.h"
 #include "loss.h"
 #include "narrow.h"
+#include "norm.h"
 #include "optimizer.h"
 #include "pack.h"
 #include "reduce.h"
@@ -45,7 +48,19 @@ const struct fbp_kernels KERNELS_TABLE = {
     .pack = pack,
     .unpack = unpack,
     .add_rows = add_rows,
+    .binary = BINARIES,
+    .relu_delta = binary_relu_delta,
+    .normalize_rows = normalize_rows,
+    .normalize_columns = normalize_columns,
+    .normalize_rows_grad = normalize_rows_grad,
+    .normalize_columns_grad = normalize_columns_grad,
+    .column_sums = column_sums,
+    .column_means = column_means,
+    .column_scales = column_scales,
+    .move_average = move_average,
+    .dropout = dropout,
     .sum_squares = sum_squares,
+    .limit_norms = limit_norms,
     .act = ACTIVATIONS,
     .loss = LOSSES,
     .optimizer = OPTIMIZERS,

@@ -52,13 +52,13 @@ struct fbp_gemm {
     int more;                   /* sums go on from what is there */
 };
 
-/* The numbers of one step of an optimizer. It takes g = min(limit, max(-limit, scale dW)) + l2 W for the gradient, and
- * W - decay W for the weights it changes. */
+/* The numbers of one step of an optimizer. It takes g = min(limit, max(-limit, scale dW)) + l2 W + l1 sign(W) for the
+ * gradient, and W - decay W for the weights it changes. */
 struct fbp_rule {
     double rate, eps;           /* where the optimizer is `corrected`, with the corrections of this step in them */
     double beta1, beta2;        /* what the means of g and of g^2 keep of themselves; beta1 is also the momentum */
-    double scale, limit, l2, decay;
-    int plain;                  /* scale 1, no limit, no l2, no decay: g = dW */
+    double scale, limit, l2, l1, decay;
+    int plain;                  /* scale 1, no limit, no l2, no l1, no decay: g = dW */
 };
 
 /* An optimizer's pass over a block of weights (rows x cols): reads the gradient, updates weights and slots. */
@@ -76,14 +76,79 @@ struct fbp_loss_rows {
     size_t m, n;
     const void *out;            /* (m, n), stride ldo */
     ptrdiff_t ldo;
-    const void *const *target;  /* m pointers to rows of n reals, or NULL */
+    const void *const *target;  /* m pointers to rows of n / outputs_per_target reals, or NULL */
     const int64_t *label;       /* m labels in 0 .. n-1, or NULL */
     double scale;               /* 1 / batch rows, or 1 / the sum of their weights */
     const double *weight;       /* m: of each row, in its loss and gradient; NULL: all 1 */
     double a;                   /* parameter of the loss */
-    double *loss;               /* m: the loss of each row, not yet divided by the batch rows */
-    void *grad;                 /* (m, n), stride ldg: dE/dO, or NULL; may be out */
+    double *loss;               /* m: the loss of each row times its weight, not yet times scale */
+    void *grad;                 /* (m, n), stride ldg: dE/dO, or NULL; not out, which is read twice */
     ptrdiff_t ldg;
+};
+
+/* Z = X op Y by rows, or one input's part of dZ. x[i step_x] is row i of X, so that step 0 repeats one row. */
+struct fbp_binary {
+    size_t m, n;
+    void *c;
+    ptrdiff_t ldc;
+    const void *d;              /* dZ; NULL forward */
+    ptrdiff_t ldd;
+    const void *const *x, *const *y;
+    size_t step_x, step_y;
+    int add;                    /* to what is in c */
+};
+typedef void fbp_binary_fn(const struct fbp_binary *);
+struct fbp_binary_kernels {
+    fbp_binary_fn *forward, *backward[2];       /* the second: what X, and what Y receives */
+};
+enum fbp_operation { FBP_PLUS, FBP_MINUS, FBP_TIMES, FBP_OVER, FBP_LARGER, FBP_SMALLER, FBP_OPERATIONS };
+
+/* X^ = (X - mean) scale and Z = gain X^ + shift for m rows of n. */
+struct fbp_norm {
+    size_t m, n;
+    const void *const *x;
+    void *c;
+    ptrdiff_t ldc;
+    void *kept;                 /* X^, stride ldk, or NULL */
+    ptrdiff_t ldk;
+    const void *mean;           /* by columns: a row of means */
+    void *scale;                /* by columns: a row of scales; by rows: where those of the m rows go, or NULL */
+    const void *gain, *shift;   /* rows; shift NULL: none */
+    double eps;
+    int centered;               /* by rows: the mean is taken off */
+};
+/* dX from dZ. */
+struct fbp_norm_grad {
+    size_t m, n;
+    const void *d, *kept;       /* dZ and X^ */
+    ptrdiff_t ldd, ldk;
+    const void *gain, *scale;
+    const void *mean, *mean_product;    /* by columns: those of dZ and dZ X^ over the batch */
+    void *c;
+    ptrdiff_t ldc;
+    int centered, add;
+};
+/* Sums over k rows of n columns, a0 being the first of A's. */
+struct fbp_columns {
+    size_t k, n;
+    const void *const *a;
+    ptrdiff_t a0;
+    const void *b;              /* stride ldb, or NULL */
+    ptrdiff_t ldb;
+    const void *center;         /* NULL, or a row */
+    void *sum, *product;        /* or NULL */
+    int more;
+};
+
+struct fbp_dropout {
+    size_t m, n, first;         /* row `first` of the batch is row 0 here */
+    const void *const *x;
+    void *c, *kept;             /* X kept, and 0 or 1 / (1 - rate) */
+    ptrdiff_t ldc, ldk;
+    double rate;
+    uint32_t limit;             /* floor(rate 2^32): words below it drop their element */
+    uint64_t seed;
+    uint32_t stream, step;
 };
 
 enum fbp_act {
@@ -93,7 +158,10 @@ enum fbp_act {
     FBP_CUSTOM,                 /* the user's own: the plan calls it */
     FBP_ACT_COUNT
 };
-enum fbp_loss { FBP_SQUARED_ERROR, FBP_CROSS_ENTROPY, FBP_LOSS_COUNT };
+enum fbp_loss {
+    FBP_SQUARED_ERROR, FBP_CROSS_ENTROPY, FBP_ABSOLUTE_ERROR, FBP_HUBER, FBP_LOG_COSH, FBP_QUANTILE, FBP_BINARY_CROSS_ENTROPY,
+    FBP_HINGE, FBP_BINARY_HINGE, FBP_POISSON, FBP_GAUSSIAN_NLL, FBP_LOSS_COUNT
+};
 enum fbp_optimizer { FBP_SGD, FBP_MOMENTUM, FBP_NESTEROV, FBP_ADAM, FBP_RMSPROP, FBP_ADAGRAD, FBP_OPTIMIZER_COUNT };
 
 /* One row per activation. Both functions work on whole rows in place; tilewise ones also on any tile of them. */
@@ -110,7 +178,9 @@ struct fbp_act_kernels {
 struct fbp_loss_kernels {
     const char *name;
     int labels;                 /* takes integer labels */
-    int logits;                 /* expects an output layer without activation */
+    int logits;                 /* turns its input into probabilities: expects an output layer without activation */
+    int outputs_per_target;     /* columns of out for one of the target */
+    double parameter;           /* the usual value of its parameter a; NAN where it has none */
     void (*rows)(const struct fbp_loss_rows *);
 };
 
@@ -134,8 +204,21 @@ struct fbp_kernels {
     void (*unpack)(void *w, ptrdiff_t ldw, size_t rows, size_t cols, void *wp);
     /* c (m x n) = c + x */
     void (*add_rows)(void *c, ptrdiff_t ldc, const void *x, ptrdiff_t ldx, size_t m, size_t n);
+    struct fbp_binary_kernels binary[FBP_OPERATIONS];
+    fbp_binary_fn *relu_delta;  /* c = d [y > 0] */
+    void (*normalize_rows)(const struct fbp_norm *);
+    void (*normalize_columns)(const struct fbp_norm *);
+    void (*normalize_rows_grad)(const struct fbp_norm_grad *);
+    void (*normalize_columns_grad)(const struct fbp_norm_grad *);
+    void (*column_sums)(const struct fbp_columns *);
+    void (*column_means)(size_t n, const void *sum, double m, void *mean);
+    void (*column_scales)(size_t n, const void *variance, double eps, void *scale);
+    void (*move_average)(size_t n, void *running, const void *x, double momentum, double factor);
+    void (*dropout)(const struct fbp_dropout *);
     /* The sum of the squares of n reals. */
     double (*sum_squares)(const void *x, size_t n);
+    /* Columns of w (rows x cols, stride ldw) whose norm is larger than `most` are shrunk to it. */
+    void (*limit_norms)(void *w, ptrdiff_t ldw, size_t rows, size_t cols, double most);
     struct fbp_act_kernels act[FBP_ACT_COUNT];
     struct fbp_loss_kernels loss[FBP_LOSS_COUNT];
     struct fbp_optimizer_kernels optimizer[FBP_OPTIMIZER_COUNT];

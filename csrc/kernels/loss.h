@@ -1,149 +1,140 @@
-/* loss.h: one row per loss: the loss of each batch row and the gradient of the mean. */
+/* loss.h: one row per loss: the loss of each batch row and the gradient of their weighted mean. Here the losses whose columns are
+ * not all alike; those by elements and the cross-entropy have files of their own. */
 #ifndef FBP_LOSS_H
 #define FBP_LOSS_H
 
-#include "activation.h"
-#include "pack.h"
+#include "cross_entropy.h"
+#include "loss_elements.h"
 
-/* E = 1/(2m) sum (O - T)^2;  dE/dO = (O - T) / m. loss[i] = 1/2 sum_j (O_ij - T_ij)^2. */
-static void squared_error_rows(const struct fbp_loss_rows *l)
+/* The class of row i: its label, or the first column of the row's largest target. *sum, which is 0, becomes NaN if a target is
+ * not finite. */
+INLINE size_t class_of(const struct fbp_loss_rows *l, size_t i, real *sum)
 {
-    const vec scale = vset1((real)l->scale);
+    *sum = 0;
+    if (l->label) return (size_t)l->label[i];
+    const real *t = (const real *)l->target[i];
+    size_t y = 0;
+    for (size_t j = 0; j < l->n; j++) {
+        *sum += 0 * t[j];
+        if (t[j] > t[y]) y = j;
+    }
+    return y;
+}
+
+static double hinge_wide(const struct fbp_loss_rows *l, size_t i, size_t y)
+{
+    const real *z = (const real *)l->out + (ptrdiff_t)i * l->ldo;
+    real *g = l->grad ? (real *)l->grad + (ptrdiff_t)i * l->ldg : NULL;
+    const double scale = l->scale * weight_of(l, i);
+    double sum = 0, count = 0;
+    for (size_t j = 0; j < l->n; j++) {
+        const double x = j == y ? 0 * (double)z[y] : ((double)z[j] - (double)z[y]) + l->a, slope = wide_signed(x, 1, 0);
+        sum += x < 0 ? 0 : x;
+        count += slope;
+        if (g) g[j] = (real)(slope * scale);
+    }
+    if (g) g[y] = (real)(-count * scale);
+    return sum;
+}
+
+/* Multi-class hinge of scores z (Weston and Watkins): e = sum over j != y of max(0, x_j), x_j = a + z_j - z_y; de/dz_j = [x_j > 0],
+ * de/dz_y = -sum of them. Class y itself takes part as z = -inf: x is -inf, and counts nothing. */
+static void hinge_rows(const struct fbp_loss_rows *l)
+{
+    const vec a = vset1((real)l->a), nothing = vset1(-(real)INFINITY);
     for (size_t i = 0; i < l->m; i++) {
-        const real *o = (const real *)l->out + (ptrdiff_t)i * l->ldo;
-        const real *t = (const real *)l->target[i];
-        vec s[NB];
-        for (int b = 0; b < NB; b++) s[b] = vzero();
+        const real *z = (const real *)l->out + (ptrdiff_t)i * l->ldo;
+        const vec scale = vset1((real)(l->scale * weight_of(l, i)));
+        real *g = l->grad ? (real *)l->grad + (ptrdiff_t)i * l->ldg : NULL, bad;
+        const size_t y = class_of(l, i, &bad);
+        const vec right = vset1(z[y]);
+        vec s[NB], count[NB];
+        for (int b = 0; b < NB; b++) s[b] = count[b] = vzero();
         for (size_t j = 0; j < l->n; j += LANES)
             for (int b = 0; b < NB && j + (size_t)b * VL < l->n; b++) {
                 const size_t at = j + (size_t)b * VL, left = l->n - at;
-                const vec d = load_block(o + at, 0, left, vzero()) - load_block(t + at, 0, left, vzero());
-                s[b] = vfma(d, d, s[b]);
-                if (l->grad) {
-                    real *g = (real *)l->grad + (ptrdiff_t)i * l->ldg + at;
-                    if (left >= (size_t)VL) vstore(g, d * scale);
-                    else vstore_tail(g, d * scale, vtail_of(left));
+                vec v = load_block(z + at, 0, left, nothing);
+                if (y - at < (size_t)VL) {
+                    real copy[VL];
+                    vstore(copy, v);
+                    copy[y - at] = -(real)INFINITY;
+                    v = vload(copy);
                 }
+                const vec x = (v - right) + a, slope = vsigned(x, vset1(1), vzero());
+                s[b] = s[b] + vmax(vzero(), x);
+                count[b] = count[b] + slope;
+                if (g) store_block(g + at, slope * scale, left);
             }
-        l->loss[i] = 0.5 * (double)vsum_lanes(s);
+        if (g) g[y] = -(vsum_lanes(count) * scale[0]);
+        double loss = (double)vsum_lanes(s) + (double)bad;
+        if (!isfinite(loss)) loss = hinge_wide(l, i, y) + (double)bad;
+        l->loss[i] = weight_of(l, i) * loss;
     }
 }
 
-/* One row of the softmax cross-entropy: the gradient, and the three numbers its loss is made of. */
-INLINE void cross_entropy_row(const struct fbp_loss_rows *l, size_t i, real *sum, real *weight, real *linear)
+/* x q, where an infinite q leaves 0 alone: a residual of 0 is none, however small the variance. */
+INLINE double stretched(double x, double q) { return x == 0 && q > 0 ? 0 : x * q; }
+
+static double gaussian_nll_wide(const struct fbp_loss_rows *l, size_t i)
 {
-    const real scale = (real)l->scale;
-    const real *z = (const real *)l->out + (ptrdiff_t)i * l->ldo;
-    const real *t = l->label ? NULL : (const real *)l->target[i];
-    const size_t y = l->label ? (size_t)l->label[i] : 0;
-    const real max = row_max(z, l->n);
-    real *g = l->grad ? (real *)l->grad + (ptrdiff_t)i * l->ldg : NULL;
-    *weight = 1, *linear = z[y] - max;                              /* before g, which may be z, is written */
-    if (t) {
-        *weight = *linear = 0;
-        for (size_t j = 0; j < l->n; j++) {
-            *weight += t[j];
-            if (t[j] != 0) *linear += t[j] * (z[j] - max);          /* a class of probability 0 may have Z = -inf */
-        }
+    const size_t units = l->n / 2;
+    const real *mean = (const real *)l->out + (ptrdiff_t)i * l->ldo, *t = (const real *)l->target[i];
+    const double scale = l->scale * weight_of(l, i);
+    double sum = 0;
+    for (size_t j = 0; j < units; j++) {
+        const double s = (double)mean[units + j], q = wide_exp(-0.5 * s), r = stretched((double)mean[j] - (double)t[j], q);
+        sum += 0.5 * (s + r * r);
+        if (l->grad == NULL) continue;
+        real *g = (real *)l->grad + (ptrdiff_t)i * l->ldg + j;
+        g[0] = (real)(stretched(r, q) * scale);
+        g[units] = (real)(0.5 * (1 - r * r) * scale);
     }
-    *sum = row_exp_sum(z, max, g, l->n);
-    if (g == NULL) return;
-    const real factor = *weight / *sum, ey = g[y];
-    if (t) {
-        for (size_t j = 0; j < l->n; j++) g[j] = (g[j] * factor - t[j]) * scale;
-        return;
-    }
-    const vec f = vset1(factor), s = vset1(scale);
-    size_t j = 0;
-    for (; j + VL <= l->n; j += VL) vstore(g + j, vload(g + j) * f * s);
-    if (j < l->n) vstore_tail(g + j, vload_tail(g + j, vtail_of(l->n - j)) * f * s, vtail_of(l->n - j));
-    g[y] = (ey * factor - 1) * scale;
+    return sum;
 }
 
-#define FEW 32          /* classes that VL rows are taken at once for, a register for each class */
-
-/* VL rows of n <= FEW logits, transposed: register j holds class j of all rows. The same operations in the same order as in
- * cross_entropy_row: the sum folds lanes j and j + w of the fixed layout, w = LANES/2 .. 1, which are registers here. */
-INLINE void cross_entropy_few(const struct fbp_loss_rows *l, size_t i, size_t rows)
+/* Gaussian negative log-likelihood. The columns of out are U means mu, then U logarithms s of variances: e = 1/2 sum (s + r^2),
+ * r = (mu - t) e^(-s/2); de/dmu = r e^(-s/2), de/ds = 1/2 (1 - r^2). q = e^(-s/4) is applied in turn: r overflows no sooner
+ * than it has to, and a large residual with a large variance is not lost. */
+static void gaussian_nll_rows(const struct fbp_loss_rows *l)
 {
-    const vec scale = vset1((real)l->scale);
-    const size_t n = l->n, blocks = (n + VL - 1) / VL;
-    vec z[FEW], t[FEW], lane[LANES];
-    for (size_t b = 0; b < blocks; b++) {
-        const size_t left = n - b * VL < (size_t)VL ? n - b * VL : (size_t)VL;
-        for (int r = 0; r < VL; r++) {
-            const size_t row = i + ((size_t)r < rows ? (size_t)r : 0);
-            z[b * VL + r] = load_block((const real *)l->out + (ptrdiff_t)row * l->ldo + b * VL, 0, left, vzero());
-            if (!l->label) t[b * VL + r] = load_block((const real *)l->target[row] + b * VL, 0, left, vzero());
-        }
-        transpose(z + b * VL);
-        if (!l->label) transpose(t + b * VL);
-    }
-    vec max = vset1(-(real)INFINITY);
-    for (size_t j = 0; j < n; j++) max = vmax(z[j], max);
-    vec weight = vset1(1), linear = vzero();
-    if (l->label) {
-        real linear_row[VL], label_row[VL];
-        vstore(label_row, vzero()), vstore(linear_row, vzero());
-        for (size_t r = 0; r < rows; r++) {
-            const size_t y = (size_t)l->label[i + r];
-            label_row[r] = (real)y;
-            linear_row[r] = ((const real *)l->out)[(ptrdiff_t)(i + r) * l->ldo + (ptrdiff_t)y];
-        }
-        const vec label = vload(label_row);
-        linear = vload(linear_row) - max;
-        for (size_t j = 0; j < n; j++) t[j] = vreal((vuint)(label == vset1((real)j)) & vbits(vset1(1)));
-    } else {
-        weight = vzero();
-        for (size_t j = 0; j < n; j++) {
-            const vuint used = (vuint)(t[j] != vzero());            /* a class of probability 0 may have Z = -inf */
-            weight = weight + t[j];
-            linear = linear + vreal(vbits(t[j] * (z[j] - max)) & used);
-        }
-    }
-    for (size_t j = 0; j < n; j++) z[j] = vexp(z[j] - max);
-    for (size_t j = 0; j < (size_t)LANES; j++) {
-        lane[j] = j < n ? z[j] : vzero();
-        for (size_t q = j + LANES; q < n; q += LANES) lane[j] = lane[j] + z[q];
-    }
-    for (int w = LANES / 2; w >= 1; w /= 2)
-        for (int j = 0; j < w && (size_t)(j + w) < n; j++) lane[j] = lane[j] + lane[j + w];      /* the others are 0 */
-    real loss[VL];
-    vstore(loss, weight * vlog(lane[0]) - linear);
-    for (size_t r = 0; r < rows; r++) l->loss[i + r] = (double)loss[r];
-    if (!l->grad) return;
-    const vec factor = weight / lane[0];
-    for (size_t j = 0; j < n; j++) z[j] = (z[j] * factor - t[j]) * scale;
-    for (size_t b = 0; b < blocks; b++) {
-        const size_t left = n - b * VL < (size_t)VL ? n - b * VL : (size_t)VL;
-        transpose(z + b * VL);
-        for (size_t r = 0; r < rows; r++)
-            vstore_tail((real *)l->grad + (ptrdiff_t)(i + r) * l->ldg + b * VL, z[b * VL + r], vtail_of(left));
+    const size_t units = l->n / 2;
+    const vec half = vset1((real)0.5);
+    for (size_t i = 0; i < l->m; i++) {
+        const real *mean = (const real *)l->out + (ptrdiff_t)i * l->ldo, *t = (const real *)l->target[i];
+        const vec scale = vset1((real)(l->scale * weight_of(l, i)));
+        vec sum[NB];
+        for (int b = 0; b < NB; b++) sum[b] = vzero();
+        for (size_t j = 0; j < units; j += LANES)
+            for (int b = 0; b < NB && j + (size_t)b * VL < units; b++) {
+                const size_t at = j + (size_t)b * VL, left = units - at;
+                const vec s = load_block(mean + units + at, 0, left, vzero()), q = vexp(vset1((real)-0.25) * s);
+                const vec d = load_block(mean + at, 0, left, vzero()) - load_block(t + at, 0, left, vzero());
+                const vec r = d * q * q;
+                sum[b] = vfma(half, vfma(r, r, s), sum[b]);
+                if (l->grad == NULL) continue;
+                real *g = (real *)l->grad + (ptrdiff_t)i * l->ldg + at;
+                store_block(g, r * q * q * scale, left);
+                store_block(g + units, vfnma(half * r, r, half) * scale, left);
+            }
+        double loss = (double)vsum_lanes(sum);
+        if (!isfinite(loss)) loss = gaussian_nll_wide(l, i);
+        l->loss[i] = weight_of(l, i) * loss;
     }
 }
 
-/* Softmax cross-entropy of logits: E = 1/m sum_i sum_j T_ij (lse_i - Z_ij), lse = max + log sum exp(Z - max);
- * dE/dZ = (p sum_j T_ij - T) / m. An integer label stands for a one-hot row. Logarithms are taken VL rows at a time. */
-static void cross_entropy_rows(const struct fbp_loss_rows *l)
-{
-    for (size_t i = 0; i < l->m; i += VL) {
-        const size_t rows = l->m - i < (size_t)VL ? l->m - i : (size_t)VL;
-        if (l->n <= FEW && rows > 1) {
-            cross_entropy_few(l, i, rows);
-            continue;
-        }
-        real sum[VL], weight[VL], linear[VL], log_sum[VL];
-        vstore(sum, vset1(1));
-        for (size_t r = 0; r < rows; r++) cross_entropy_row(l, i + r, &sum[r], &weight[r], &linear[r]);
-        vstore(log_sum, vlog(vload(sum)));
-        for (size_t r = 0; r < rows; r++) l->loss[i + r] = (double)(weight[r] * log_sum[r] - linear[r]);
-    }
-}
-
-#define LOSSES                                                                  \
-    {                                                                           \
-        [FBP_SQUARED_ERROR] = {"squared_error", 0, 0, squared_error_rows},      \
-        [FBP_CROSS_ENTROPY] = {"cross_entropy", 1, 1, cross_entropy_rows},      \
+#define LOSSES                                                                                          \
+    {                                                                                                   \
+        [FBP_SQUARED_ERROR] = {"squared_error", 0, 0, 1, NAN, squared_error_rows},                      \
+        [FBP_CROSS_ENTROPY] = {"cross_entropy", 1, 1, 1, 0.0, cross_entropy_rows},                      \
+        [FBP_ABSOLUTE_ERROR] = {"absolute_error", 0, 0, 1, NAN, absolute_error_rows},                   \
+        [FBP_HUBER] = {"huber", 0, 0, 1, 1.0, huber_rows},                                              \
+        [FBP_LOG_COSH] = {"log_cosh", 0, 0, 1, NAN, log_cosh_rows},                                     \
+        [FBP_QUANTILE] = {"quantile", 0, 0, 1, 0.5, quantile_rows},                                     \
+        [FBP_BINARY_CROSS_ENTROPY] = {"binary_cross_entropy", 0, 1, 1, NAN, binary_cross_entropy_rows}, \
+        [FBP_HINGE] = {"hinge", 1, 0, 1, 1.0, hinge_rows},                                              \
+        [FBP_BINARY_HINGE] = {"binary_hinge", 0, 0, 1, 1.0, binary_hinge_rows},                         \
+        [FBP_POISSON] = {"poisson", 0, 0, 1, NAN, poisson_rows},                                        \
+        [FBP_GAUSSIAN_NLL] = {"gaussian_nll", 0, 0, 2, NAN, gaussian_nll_rows},                         \
     }
 
 #endif

@@ -12,7 +12,7 @@
 /* struct fbp_rule in registers. */
 struct numbers {
     vec minus_rate, eps, beta1, new1, beta2, new2;      /* new = 1 - beta */
-    vec scale, limit, minus_limit, l2, decay;
+    vec scale, limit, minus_limit, l2, l1, minus_l1, decay;
 };
 
 /* Weights, their gradient, their state. */
@@ -61,10 +61,11 @@ INLINE void adagrad(struct lanes *x, const struct numbers *n)
     x->w = vfma(n->minus_rate, x->g / (vsqrt(x->s[0]) + n->eps), x->w);
 }
 
-/* What comes before the rule where it is not plain. A NaN stays one: see vmin. */
+/* What comes before the rule where it is not plain. A NaN stays one: see vmin. sign(0) is 0. */
 INLINE void shape(struct lanes *x, const struct numbers *n)
 {
     x->g = vmin(n->limit, vmax(n->minus_limit, n->scale * x->g));
+    x->g += vselect(vless(vzero(), x->w), n->l1, vselect(vless(x->w, vzero()), n->minus_l1, x->w));
     x->g = vfma(n->l2, x->w, x->g);
     x->w = vfnma(n->decay, x->w, x->w);
 }
@@ -78,7 +79,7 @@ INLINE void update_as(const struct fbp_update *u, lanes_fn *rule, const int slot
         .beta1 = vset1((real)r->beta1), .new1 = vset1((real)(1 - r->beta1)),
         .beta2 = vset1((real)r->beta2), .new2 = vset1((real)(1 - r->beta2)),
         .scale = vset1((real)r->scale), .limit = vset1((real)r->limit), .minus_limit = vset1((real)-r->limit),
-        .l2 = vset1((real)r->l2), .decay = vset1((real)r->decay)};
+        .l2 = vset1((real)r->l2), .l1 = vset1((real)r->l1), .minus_l1 = vset1((real)-r->l1), .decay = vset1((real)r->decay)};
     const ptrdiff_t width = (ptrdiff_t)u->cols;
     const int gapless = u->ld == width && u->ldg == width && (slots == 0 || u->ld_slot == width);
     const size_t rows = gapless ? 1 : u->rows, cols = gapless ? u->rows * u->cols : u->cols, whole = cols - cols % VL;
@@ -142,6 +143,39 @@ static double sum_squares(const void *xp, size_t n)
         }
     for (int b = 0; b < NB; b++) s[0][b] = (s[0][b] + s[2][b]) + (s[1][b] + s[3][b]);
     return vsum_lanes(s[0]);
+}
+
+/* w = w most / norm for the first `lanes` columns at w, where their norm is larger. Row i adds to sum i % CHAINS. */
+INLINE void limit_register(real *w, ptrdiff_t ldw, size_t rows, size_t lanes, real most)
+{
+    const vtail tail = vtail_of(lanes);
+    vec s[CHAINS];
+    real factor[VL];
+    int larger = 0;
+    for (int c = 0; c < CHAINS; c++) s[c] = vzero();
+    const real *row = w;
+    size_t i = 0;
+    for (; i + CHAINS <= rows; i += CHAINS)
+        for (int c = 0; c < CHAINS; c++, row += ldw) {
+            const vec v = vload_tail(row, tail);
+            s[c] = vfma(v, v, s[c]);
+        }
+    for (int c = 0; i < rows; i++, c++, row += ldw) {
+        const vec v = vload_tail(row, tail);
+        s[c] = vfma(v, v, s[c]);
+    }
+    const vec norm = vsqrt((s[0] + s[2]) + (s[1] + s[3]));
+    const vec shrink = vselect(vless(vset1(most), norm), vset1(most) / norm, vset1(1));
+    vstore(factor, shrink);
+    for (int l = 0; l < VL; l++) larger |= factor[l] < 1;
+    if (!larger) return;
+    for (i = 0; i < rows; i++, w += ldw) vstore_tail(w, vload_tail(w, tail) * shrink, tail);
+}
+
+static void limit_norms(void *w, ptrdiff_t ldw, size_t rows, size_t cols, double most)
+{
+    for (size_t j = 0; j < cols; j += VL)
+        limit_register((real *)w + j, ldw, rows, cols - j < (size_t)VL ? cols - j : (size_t)VL, (real)most);
 }
 
 #define OPTIMIZERS                                                       \

@@ -13,6 +13,19 @@ INLINE vec load_block(const real *p, int b, size_t n, vec fill)
     return vload_fill(p + at, vtail_of(n - at), fill);
 }
 
+/* v to p, or where `add`, to what is there. */
+INLINE void put(real *p, vec v, const int add)
+{
+    if (add) v = vload(p) + v;
+    vstore(p, v);
+}
+
+INLINE void put_tail(real *p, vec v, vtail tail, const int add)
+{
+    if (add) v = vload_tail(p, tail) + v;
+    vstore_tail(p, v, tail);
+}
+
 /* c (m x n) += x */
 static void add_rows(void *c, ptrdiff_t ldc, const void *x, ptrdiff_t ldx, size_t m, size_t n)
 {

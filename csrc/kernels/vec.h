@@ -187,13 +187,14 @@ INLINE vec vscale(vec v, vec n)
 #endif
 
 /* ---- tails: the first n lanes of a register, 1 <= n <= VL; in memory the others are neither read nor written. They load
- * as zero, or with vload_fill as those of `fill` -------------------------------------------------------------------------- */
+ * as zero, or with vload_fill as those of `fill`; vfill puts those of `fill` into a register ------------------------------- */
 
 #if defined(FBP_AVX512)
 INLINE vtail vtail_of(size_t n) { return (vtail)((1u << n) - 1u); }
 INLINE vec vload_tail(const real *p, vtail t) { return OP(maskz_loadu)(t, p); }
 INLINE vec vload_fill(const real *p, vtail t, vec fill) { return OP(mask_loadu)(fill, t, p); }
 INLINE void vstore_tail(real *p, vec v, vtail t) { OP(mask_storeu)(p, t, v); }
+INLINE vec vfill(vec v, vtail t, vec fill) { return OP(mask_mov)(fill, t, v); }
 #elif defined(FBP_AVX2)
 INLINE vtail vtail_of(size_t n)
 {
@@ -204,6 +205,7 @@ INLINE vtail vtail_of(size_t n)
 INLINE vec vload_tail(const real *p, vtail t) { return OP(maskload)(p, t); }
 INLINE vec vload_fill(const real *p, vtail t, vec fill) { return OP(blendv)(fill, OP(maskload)(p, t), (vec)t); }
 INLINE void vstore_tail(real *p, vec v, vtail t) { OP(maskstore)(p, t, v); }
+INLINE vec vfill(vec v, vtail t, vec fill) { return OP(blendv)(fill, v, (vec)t); }
 #else
 INLINE vtail vtail_of(size_t n) { return n; }
 INLINE vec vload_tail(const real *p, vtail t)
@@ -220,6 +222,11 @@ INLINE vec vload_fill(const real *p, vtail t, vec fill)
 INLINE void vstore_tail(real *p, vec v, vtail t)
 {
     for (size_t i = 0; i < t; i++) p[i] = v[i];
+}
+INLINE vec vfill(vec v, vtail t, vec fill)
+{
+    for (size_t i = 0; i < t; i++) fill[i] = v[i];
+    return fill;
 }
 #endif
 

@@ -1,4 +1,4 @@
-/* create.c: a graph is checked, measured and laid out once. All that can fail fails here or when a larger batch arrives. */
+/* create.c: a plan is laid out once. All that can fail fails here or when a larger batch arrives. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,78 +8,6 @@
 #define BLOCK_ROWS_MIN 516          /* enough rows to pay for streaming the weights */
 #define BLOCK_ROWS_MAX 1024
 
-static int names_exist(const struct fbp_graph *graph)
-{
-    if (graph->nodes < 1 || (graph->dtype != FBP_F32 && graph->dtype != FBP_F64)) return 0;
-    if (graph->loss < -1 || graph->loss >= FBP_LOSS_COUNT) return 0;
-    if (graph->optimizer < -1 || graph->optimizer >= FBP_OPTIMIZER_COUNT) return 0;
-    for (int i = 0; i < graph->nodes; i++) {
-        const struct fbp_node *n = &graph->node[i];
-        if (n->gate < 0 || n->gate >= FBP_GATE_COUNT || n->activation < 0 || n->activation >= FBP_ACT_COUNT) return 0;
-        const int inputs = n->gate == FBP_GATE_INPUT ? 0 : n->gate == FBP_GATE_ADD ? 2 : 1;
-        for (int e = 0; e < FBP_GATE_INPUTS; e++)
-            if (e < inputs ? n->in[e] < 0 || n->in[e] >= i : n->in[e] != -1) return 0;
-        if ((n->gate == FBP_GATE_INPUT || n->gate == FBP_GATE_DENSE) && n->width < 1) return 0;
-    }
-    return graph->node[graph->nodes - 1].gate != FBP_GATE_INPUT;
-}
-
-/* A row stride of whole cache lines that is no multiple of 1 KiB: such strides crowd a few sets of the cache. */
-static size_t padded(size_t width, size_t size)
-{
-    const size_t line = 64 / size;
-    const size_t ld = (width + line - 1) / line * line;
-    return ld * size % 1024 == 0 ? ld + line : ld;
-}
-
-static int read_gates(struct fbp_plan *plan, const struct fbp_graph *graph)
-{
-    const size_t size = plan->kernels->size;
-    size_t parameters = 0;
-    for (int i = 0; i < graph->nodes; i++) {
-        const struct fbp_node *n = &graph->node[i];
-        struct gate *g = &plan->gate[i];
-        *g = (struct gate){.kind = n->gate, .act = n->activation, .in = {n->in[0], n->in[1]}};
-        if (n->gate == FBP_GATE_INPUT) g->input = plan->inputs++;
-        g->width = n->width ? (size_t)n->width : plan->gate[n->in[0]].width;
-        if (n->gate == FBP_GATE_ADD && plan->gate[n->in[1]].width != g->width) return FBP_BAD_GRAPH;
-        if (g->width > PTRDIFF_MAX / 2 / size - 64) return FBP_TOO_LARGE;
-        g->ld = padded(g->width, size);
-        if (n->gate == FBP_GATE_DENSE) {
-            size_t weights;
-            g->inputs = plan->gate[n->in[0]].width;
-            g->w = parameters;
-            if (__builtin_mul_overflow(g->inputs + 1, g->width, &weights) ||
-                __builtin_add_overflow(parameters, weights, &parameters) || parameters > PTRDIFF_MAX / 2 / size)
-                return FBP_TOO_LARGE;
-            plan->forward_operations += 2.0 * (double)weights;
-        }
-        g->wanted = n->gate == FBP_GATE_DENSE;
-        for (int e = 0; e < FBP_GATE_INPUTS; e++) g->wanted |= n->in[e] >= 0 && plan->gate[n->in[e]].wanted;
-    }
-    plan->parameters = parameters;
-    for (int i = 0; i < plan->gates; i++)
-        if (plan->gate[i].kind == FBP_GATE_DENSE)
-            plan->operations += 2.0 * (double)(plan->gate[i].inputs * plan->gate[i].width) *
-                                (plan->gate[plan->gate[i].in[0]].wanted ? 3 : 2);
-    return FBP_OK;
-}
-
-/* Which edge is the first, and which the last, to write the gradient of the gate it comes from. */
-static void order_edges(struct fbp_plan *plan)
-{
-    for (int p = 0; p < plan->gates; p++) {
-        int *last = NULL;
-        for (int g = plan->gates - 1; g > p; g--)
-            for (int e = 0; e < FBP_GATE_INPUTS; e++) {
-                if (plan->gate[g].in[e] != p) continue;
-                plan->gate[g].first[e] = last == NULL;
-                last = &plan->gate[g].last[e];
-            }
-        if (last) *last = 1;
-    }
-}
-
 /* All pieces of the store, in one order; measures while it is not open. */
 static void layout(struct fbp_plan *plan)
 {
@@ -87,16 +15,34 @@ static void layout(struct fbp_plan *plan)
     struct fbp_arena *a = &plan->store;
     plan->params = fbp_arena_cut(a, plan->parameters, 1, k->size);
     plan->grads = fbp_arena_cut(a, plan->parameters, 1, k->size);
+    plan->state = fbp_arena_cut(a, plan->state_size, 1, k->size);
     const int slots = plan->optimizer < 0 ? 0 : k->optimizer[plan->optimizer].slots;
     if (plan->optimizer >= 0)
         plan->squares = fbp_arena_cut(a, (plan->parameters + FBP_NORM_BLOCK - 1) / FBP_NORM_BLOCK, 1, sizeof *plan->squares);
     for (int i = 0; i < plan->gates; i++) {
         struct gate *g = &plan->gate[i];
-        if (g->kind != FBP_GATE_DENSE) continue;
-        const int packed = g->width * k->size > FBP_UNPACKED_BYTES;
-        const size_t panels = (g->width + k->nr - 1) / k->nr * k->nr;
-        if (packed) g->wp = fbp_arena_cut(a, panels, g->inputs, k->size);
-        for (int s = 0; s < slots; s++) g->slot[s] = fbp_arena_cut(a, packed ? panels : g->width, g->inputs + 1, k->size);
+        if (g->kind == FBP_GATE_CONSTANT) g->constant = fbp_arena_cut(a, 1, g->width, k->size);
+        if (g->kind == FBP_GATE_MATMUL) g->constant = fbp_arena_cut(a, g->weights, g->width, k->size);
+        fbp_fold_layout(plan, g);
+        if (g->parameters == 0) continue;
+        const int packed = g->kind == FBP_GATE_DENSE && g->units * k->size > FBP_UNPACKED_BYTES;
+        const size_t panels = (g->units + k->nr - 1) / k->nr * k->nr;
+        if (packed) g->wp = fbp_arena_cut(a, panels, g->weights, k->size);
+        for (int s = 0; s < slots; s++)
+            g->slot[s] = fbp_arena_cut(a, packed ? panels : g->units, g->weights + (size_t)g->bias, k->size);
+    }
+}
+
+static void copy_constants(struct fbp_plan *plan, const struct fbp_graph *graph)
+{
+    for (int i = 0; i < plan->gates; i++) {
+        const struct gate *g = &plan->gate[i];
+        const size_t n = g->kind == FBP_GATE_MATMUL ? g->weights * g->width : g->width;
+        for (size_t j = 0; g->constant && j < n; j++) {
+            const double v = graph->node[i].values[j];
+            if (plan->dtype == FBP_F32) ((float *)g->constant)[j] = (float)v;
+            else ((double *)g->constant)[j] = v;
+        }
     }
 }
 
@@ -112,7 +58,7 @@ static size_t row_block(const struct fbp_plan *plan)
 
 int fbp_plan_create(const struct fbp_graph *graph, const char *isa, fbp_plan **result)
 {
-    if (!names_exist(graph)) return FBP_BAD_GRAPH;
+    if (!fbp_graph_exists(graph)) return FBP_BAD_GRAPH;
     const struct fbp_kernels *kernels = isa ? fbp_kernels_find(isa, graph->dtype) : fbp_kernels_default(graph->dtype);
     if (kernels == NULL) return FBP_NO_ISA;
     struct fbp_plan *plan = calloc(1, sizeof *plan);
@@ -120,20 +66,30 @@ int fbp_plan_create(const struct fbp_graph *graph, const char *isa, fbp_plan **r
     plan->kernels = kernels;
     plan->dtype = graph->dtype;
     plan->gates = graph->nodes;
-    plan->loss = graph->loss;
+    plan->outputs = graph->outputs;
+    plan->seed = graph->seed;
     plan->optimizer = graph->optimizer;
     plan->forward_rows = -1;
     atomic_store(&plan->touched, 1);
     fbp_lock_create(&plan->lock, &plan->touched);
+    size_t edges = 0;
+    for (int i = 0; i < graph->nodes; i++) edges += (size_t)graph->node[i].ins;
     plan->gate = calloc((size_t)plan->gates, sizeof *plan->gate);
-    int status = plan->gate ? read_gates(plan, graph) : FBP_NO_MEMORY;
+    plan->edge = calloc(edges + 1, sizeof *plan->edge);
+    plan->cut = calloc((size_t)plan->gates, sizeof *plan->cut);
+    plan->output = calloc((size_t)plan->outputs, sizeof *plan->output);
+    int status = plan->gate && plan->edge && plan->cut && plan->output ? fbp_graph_read(plan, graph) : FBP_NO_MEMORY;
     if (status == FBP_OK) {
-        order_edges(plan);
+        fbp_graph_order(plan);
+        fbp_graph_share(plan);
+        fbp_graph_measure(plan);
+        fbp_fold_find(plan);
         layout(plan);
         status = fbp_arena_open(&plan->store);
     }
     if (status == FBP_OK) {
         layout(plan);
+        copy_constants(plan, graph);
         plan->row_block = row_block(plan);
         status = fbp_weights_units(plan);
     }
@@ -158,14 +114,21 @@ void fbp_plan_destroy(fbp_plan *plan)
     fbp_lock_destroy(&plan->lock);
     free(plan->unit);
     free(plan->gate);
+    free(plan->edge);
+    free(plan->cut);
+    free(plan->output);
     free(plan);
 }
 
 const char *fbp_plan_isa(const fbp_plan *plan) { return plan->kernels->isa; }
+int fbp_plan_inputs(const fbp_plan *plan) { return plan->inputs; }
+int64_t fbp_plan_state_offset(const fbp_plan *plan, int node) { return (int64_t)plan->gate[node].state; }
+int64_t fbp_plan_state_size(const fbp_plan *plan) { return (int64_t)plan->state_size; }
+void *fbp_plan_state(fbp_plan *plan) { return plan->state; }
 int64_t fbp_plan_width(const fbp_plan *plan, int node) { return (int64_t)plan->gate[node].width; }
 int64_t fbp_plan_offset(const fbp_plan *plan, int node) { return (int64_t)plan->gate[node].w; }
 int64_t fbp_plan_parameters(const fbp_plan *plan) { return (int64_t)plan->parameters; }
-double fbp_plan_operations(const fbp_plan *plan, int64_t rows) { return plan->operations * (double)rows; }
+double fbp_plan_operations(const fbp_plan *plan, int64_t rows) { return plan->products * (double)rows; }
 void *fbp_plan_params(fbp_plan *plan) { return plan->params; }
 void *fbp_plan_grads(fbp_plan *plan) { return plan->grads; }
 int64_t fbp_forward_rows(const fbp_plan *plan) { return plan->forward_rows; }
@@ -190,14 +153,41 @@ void fbp_plan_export(fbp_plan *plan, int count)
     if (count > 0) fbp_lock_release(&plan->lock);
 }
 
+int64_t fbp_plan_draws(fbp_plan *plan)
+{
+    fbp_lock_write(&plan->lock);
+    const int64_t draws = plan->draws;
+    fbp_lock_release(&plan->lock);
+    return draws;
+}
+
+void fbp_plan_set_draws(fbp_plan *plan, int64_t draws)
+{
+    fbp_lock_write(&plan->lock);
+    plan->draws = draws;
+    fbp_lock_release(&plan->lock);
+}
+
+int fbp_plan_set_trainable(fbp_plan *plan, int node, int trainable)
+{
+    struct gate *gate = &plan->gate[node];
+    fbp_lock_write(&plan->lock);
+    const int before = gate->trainable;
+    gate->trainable = trainable;
+    const int status = fbp_weights_units(plan);
+    if (status == FBP_OK) {
+        fbp_graph_measure(plan);
+        if (!trainable) memset(fbp_at(plan, plan->grads, gate->w), 0, gate->parameters * plan->kernels->size);
+    } else {
+        gate->trainable = before;
+    }
+    fbp_lock_release(&plan->lock);
+    return status;
+}
+
 const char *fbp_activation_name(int i)
 {
     return i >= 0 && i < FBP_ACT_COUNT ? fbp_kernels_find("base", FBP_F32)->act[i].name : NULL;
-}
-
-const char *fbp_loss_name(int i)
-{
-    return i >= 0 && i < FBP_LOSS_COUNT ? fbp_kernels_find("base", FBP_F32)->loss[i].name : NULL;
 }
 
 const char *fbp_optimizer_name(int i)

@@ -1,247 +1,311 @@
-/* gates.c: phase A. Rows r0 .. r1 of a batch go forward through all gates, and the error signal comes back down. Weights are
- * only read, and every element is one chain whatever the rows, so any split of the rows gives the same bits. */
-#include <math.h>
+/* gates.c: one gate for rows r0 .. r1 of a batch: O = f(Z) forward, and backward what each of its inputs receives of dZ. */
 #include <string.h>
 
-#include "../base/clock.h"
 #include "plan.h"
-
-#define CROWD 16                    /* rows: more than a cache has ways */
 
 static size_t bytes(const struct fbp_plan *plan, size_t reals) { return reals * plan->kernels->size; }
 
-static int64_t source_row(const struct pass *p, size_t r)
+static char *slope_at(const struct pass *p, int g, size_t r)
 {
-    return p->order ? p->order[p->first + (int64_t)r] : p->first + (int64_t)r;
+    char *slope = p->ws->gate[g].slope;
+    return slope ? slope + bytes(p->plan, r * p->plan->gate[g].ld) : NULL;
 }
 
-static char *out_at(const struct pass *p, int g, size_t r)
+static const void **rows_into(const struct pass *p, int g, int e, size_t r0)
 {
-    return p->ws->gate[g].out + bytes(p->plan, r * p->ws->gate[g].ld);
+    return p->ws->gate[p->plan->gate[g].in[e].from].out_row + r0;
 }
 
-static char *grad_at(const struct pass *p, int g, size_t r)
+/* n columns of each row, from column `at` on. */
+static void copy_rows(const struct pass *p, char *to, size_t ld_to, const void *const *from, size_t at, size_t m, size_t n)
 {
-    return p->ws->gate[g].grad + bytes(p->plan, r * p->plan->gate[g].ld);
-}
-
-static void copy_rows(const struct fbp_plan *plan, char *to, size_t ld_to, const void *const *from, size_t m, size_t n)
-{
-    for (size_t r = 0; r < m; r++) memcpy(to + bytes(plan, r * ld_to), from[r], bytes(plan, n));
+    const struct fbp_plan *plan = p->plan;
+    for (size_t r = 0; r < m; r++) memcpy(to + bytes(plan, r * ld_to), (const char *)from[r] + bytes(plan, at), bytes(plan, n));
 }
 
 /* O = f(Z) in place, for the gates whose product did not do it. */
-static void activate(const struct pass *p, int g, size_t r0, size_t r1)
+void fbp_activate(const struct pass *p, int g, size_t r0, size_t r1)
 {
     const struct gate *gate = &p->plan->gate[g];
     const struct fbp_act_kernels *act = &p->plan->kernels->act[gate->act];
-    if (act->forward) act->forward(out_at(p, g, r0), (ptrdiff_t)p->ws->gate[g].ld, NULL, 0, r1 - r0, gate->width, act->parameter);
+    char *out = fbp_out_at(p, g, r0), *slope = slope_at(p, g, r0);
+    const ptrdiff_t ld = (ptrdiff_t)p->ws->gate[g].ld;
+    if (gate->function) {
+        if (gate->function(gate->context, (int64_t)(r1 - r0), (int64_t)gate->width, out, slope, ld)) atomic_store(p->bad, FBP_STOPPED);
+    } else if (act->forward) {
+        act->forward(out, ld, slope, (ptrdiff_t)gate->ld, r1 - r0, gate->width, gate->parameter);
+    }
+}
+
+/* What f' is taken from: O, or the slopes that were kept. */
+static char *derivative_at(const struct pass *p, int g, size_t r, ptrdiff_t *ld)
+{
+    char *slope = slope_at(p, g, r);
+    *ld = (ptrdiff_t)(slope ? p->plan->gate[g].ld : p->ws->gate[g].ld);
+    return slope ? slope : fbp_out_at(p, g, r);
 }
 
 /* dZ = dO f'(Z) in place. */
-static void deactivate(const struct pass *p, int g, size_t r0, size_t r1)
+void fbp_deactivate(const struct pass *p, int g, size_t r0, size_t r1)
 {
     const struct gate *gate = &p->plan->gate[g];
     const struct fbp_act_kernels *act = &p->plan->kernels->act[gate->act];
-    if (act->backward)
-        act->backward(grad_at(p, g, r0), (ptrdiff_t)gate->ld, out_at(p, g, r0), (ptrdiff_t)p->ws->gate[g].ld, r1 - r0,
-                      gate->width, act->parameter);
+    ptrdiff_t ld;
+    char *o = derivative_at(p, g, r0, &ld);
+    if (act->backward) act->backward(fbp_grad_at(p, g, r0), (ptrdiff_t)gate->ld, o, ld, r1 - r0, gate->width, gate->parameter);
 }
 
-static int gradient_wanted(const struct pass *p, int g) { return p->inputs_wanted || p->plan->gate[g].wanted; }
+/* ---- dense: O = f([X 1] W),  dX = dZ W^T; matmul: the same with a constant ------------------------------------------------- */
 
-/* ---- dense: O = f([X 1] W),  dX = dZ W^T ------------------------------------------------------------------------------ */
+void fbp_product_forward(const struct pass *p, int g, int of, struct fbp_weights w, const void *bias, size_t r0, size_t r1)
+{
+    const struct fbp_plan *plan = p->plan;
+    const struct gate *gate = &plan->gate[g];
+    const struct fbp_act_kernels *act = &plan->kernels->act[gate->act];
+    const int in_registers = act->epilogue != FBP_STORE, tilewise = act->tilewise && !gate->function;
+    plan->kernels->gemm_rows(&(struct fbp_gemm){
+        .m = r1 - r0, .n = gate->width, .k = plan->gate[of].weights,
+        .a = rows_into(p, of, 0, r0),
+        .b = w.b, .ldb = w.ldb, .panel = w.panel,
+        .start = bias,
+        .c = fbp_out_at(p, g, r0), .ldc = (ptrdiff_t)p->ws->gate[g].ld,
+        .epilogue = act->epilogue,
+        .o = slope_at(p, g, r0), .ldo = (ptrdiff_t)gate->ld,
+        .after = tilewise && !in_registers ? act->forward : NULL,
+        .after_parameter = gate->parameter});
+    if (!tilewise) fbp_activate(p, g, r0, r1);
+}
+
+/* Whether a result of prediction is asked for at gate g. */
+static int asked_for(const struct pass *p, int g)
+{
+    for (int i = 0; i < p->results; i++)
+        if (p->result[i].node == g) return 1;
+    return 0;
+}
 
 static void dense_forward(const struct pass *p, int g, size_t r0, size_t r1)
 {
     const struct fbp_plan *plan = p->plan;
     const struct gate *gate = &plan->gate[g];
-    const struct fbp_act_kernels *act = &plan->kernels->act[gate->act];
-    const struct fbp_weights w = fbp_weights_of(plan, gate);
-    const int in_registers = act->epilogue != FBP_STORE;
-    plan->kernels->gemm_rows(&(struct fbp_gemm){
-        .m = r1 - r0, .n = gate->width, .k = gate->inputs,
-        .a = p->ws->gate[gate->in[0]].out_row + r0,
-        .b = w.b, .ldb = w.ldb, .panel = w.panel,
-        .start = plan->params + bytes(plan, gate->w + gate->inputs * gate->width),      /* the bias row */
-        .c = out_at(p, g, r0), .ldc = (ptrdiff_t)p->ws->gate[g].ld,
-        .epilogue = act->epilogue,
-        .after = act->tilewise && !in_registers ? act->forward : NULL,
-        .after_parameter = act->parameter});
-    if (!act->tilewise) activate(p, g, r0, r1);
+    const void *bias = gate->bias ? plan->params + bytes(plan, gate->w + gate->weights * gate->width) : NULL;
+    if (gate->folded && p->result && !asked_for(p, g)) return;
+    fbp_product_forward(p, g, g, fbp_weights_of(plan, gate), bias, r0, r1);
 }
 
 static void dense_backward(const struct pass *p, int g, size_t r0, size_t r1)
 {
     const struct fbp_plan *plan = p->plan;
     const struct gate *gate = &plan->gate[g];
-    const int to = gate->in[0];
+    const struct edge *e = &gate->in[0];
+    const int to = e->from;
     const struct gate *below = &plan->gate[to];
     const struct fbp_act_kernels *act = &plan->kernels->act[below->act];
     const int in_registers = act->epilogue_grad != FBP_STORE;
-    if (!gradient_wanted(p, to)) return;
-    char *c = grad_at(p, to, r0);
+    if (!fbp_gradient_wanted(p, to)) return;
+    char *c = fbp_grad_at(p, to, r0);
+    const char *start = e->start ? fbp_grad_at(p, e->start, r0) : c;    /* both gates are as wide */
+    ptrdiff_t ldo;
+    char *o = derivative_at(p, to, r0, &ldo);
     const struct fbp_weights w = fbp_weights_of(plan, gate);
     plan->kernels->gemm_rows_transposed(&(struct fbp_gemm){
-        .m = r1 - r0, .n = gate->inputs, .k = gate->width,
+        .m = r1 - r0, .n = gate->weights, .k = gate->width,
         .a = p->ws->gate[g].grad_row + r0,
         .b = w.b, .ldb = w.ldb, .panel = w.panel,
-        .start = gate->first[0] ? NULL : c, .ldstart = (ptrdiff_t)below->ld,
+        .start = e->first ? NULL : start, .ldstart = (ptrdiff_t)below->ld,
         .c = c, .ldc = (ptrdiff_t)below->ld,
-        .epilogue = gate->last[0] ? act->epilogue_grad : FBP_STORE,
-        .o = out_at(p, to, r0), .ldo = (ptrdiff_t)p->ws->gate[to].ld,
-        .after = gate->last[0] && act->tilewise && !in_registers ? act->backward : NULL,
-        .after_parameter = act->parameter});
-    if (gate->last[0] && !act->tilewise) deactivate(p, to, r0, r1);
+        .epilogue = e->last ? act->epilogue_grad : FBP_STORE,
+        .o = o, .ldo = ldo,
+        .after = e->last && act->tilewise && !in_registers ? act->backward : NULL,
+        .after_parameter = below->parameter});
+    if (e->last && !act->tilewise) fbp_deactivate(p, to, r0, r1);
 }
 
-/* ---- activation: O = f(X);  add: O = f(X0 + X1): each input receives dZ --------------------------------------------------- */
+/* ---- gates of two inputs, element by element ---------------------------------------------------------------------------------- */
 
-static void hand_on(const struct pass *p, int g, size_t r0, size_t r1)
+static const struct fbp_binary_kernels *operation(const struct pass *p, int g)
 {
-    const struct fbp_plan *plan = p->plan;
-    const struct gate *gate = &plan->gate[g];
-    for (int e = 0; e < FBP_GATE_INPUTS && gate->in[e] >= 0; e++) {
-        const int to = gate->in[e];
-        const ptrdiff_t ld_to = (ptrdiff_t)plan->gate[to].ld;
-        if (!gradient_wanted(p, to)) continue;
-        if (gate->first[e])
-            copy_rows(plan, grad_at(p, to, r0), (size_t)ld_to, p->ws->gate[g].grad_row + r0, r1 - r0, gate->width);
-        else
-            plan->kernels->add_rows(grad_at(p, to, r0), ld_to, grad_at(p, g, r0), (ptrdiff_t)gate->ld, r1 - r0, gate->width);
-        if (gate->last[e]) deactivate(p, to, r0, r1);
-    }
+    return &p->plan->kernels->binary[p->plan->gate[g].kind - FBP_GATE_ADD];
 }
 
-static void activation_forward(const struct pass *p, int g, size_t r0, size_t r1)
+static void binary_forward(const struct pass *p, int g, size_t r0, size_t r1)
+{
+    operation(p, g)->forward(&(struct fbp_binary){
+        .m = r1 - r0, .n = p->plan->gate[g].width, .c = fbp_out_at(p, g, r0), .ldc = (ptrdiff_t)p->ws->gate[g].ld,
+        .x = rows_into(p, g, 0, r0), .y = rows_into(p, g, 1, r0), .step_x = 1, .step_y = 1});
+    fbp_activate(p, g, r0, r1);
+}
+
+static void binary_backward(const struct pass *p, int g, size_t r0, size_t r1)
 {
     const struct gate *gate = &p->plan->gate[g];
-    copy_rows(p->plan, out_at(p, g, r0), p->ws->gate[g].ld, p->ws->gate[gate->in[0]].out_row + r0, r1 - r0, gate->width);
-    activate(p, g, r0, r1);
+    for (int e = 0; e < gate->ins; e++) {
+        const int to = gate->in[e].from;
+        if (!fbp_gradient_wanted(p, to) || gate->in[e].lent || p->plan->gate[to].shares == g) continue;
+        /* what a sum hands to relu(..) alone is also multiplied by its derivative on the way */
+        const int relu = gate->kind == FBP_GATE_ADD && gate->in[e].first && gate->in[e].last &&
+                         p->plan->kernels->act[p->plan->gate[to].act].epilogue_grad == FBP_RELU_GRAD;
+        (relu ? p->plan->kernels->relu_delta : operation(p, g)->backward[e])(&(struct fbp_binary){
+            .m = r1 - r0, .n = gate->width, .c = fbp_grad_at(p, to, r0), .ldc = (ptrdiff_t)p->plan->gate[to].ld,
+            .d = fbp_grad_at(p, g, r0), .ldd = (ptrdiff_t)gate->ld, .add = !gate->in[e].first,
+            .x = rows_into(p, g, 0, r0), .y = rows_into(p, g, relu ? e : 1, r0), .step_x = 1, .step_y = 1});
+        if (gate->in[e].last && !relu) fbp_deactivate(p, to, r0, r1);
+    }
 }
 
-static void add_forward(const struct pass *p, int g, size_t r0, size_t r1)
+/* ---- gates that hand columns on: activation O = f(X), concatenate, slice ------------------------------------------------------ */
+
+static void columns_forward(const struct pass *p, int g, size_t r0, size_t r1)
 {
     const struct fbp_plan *plan = p->plan;
     const struct gate *gate = &plan->gate[g];
-    const void **other = p->ws->gate[gate->in[1]].out_row;
-    copy_rows(plan, out_at(p, g, r0), p->ws->gate[g].ld, p->ws->gate[gate->in[0]].out_row + r0, r1 - r0, gate->width);
-    for (size_t r = r0; r < r1; r++) plan->kernels->add_rows(out_at(p, g, r), 0, other[r], 0, 1, gate->width);
-    activate(p, g, r0, r1);
+    const size_t start = gate->kind == FBP_GATE_SLICE ? (size_t)gate->setting[0] : 0;
+    for (int e = 0; e < gate->ins; e++)
+        copy_rows(p, fbp_out_at(p, g, r0) + bytes(plan, gate->in[e].column), p->ws->gate[g].ld, rows_into(p, g, e, r0), start, r1 - r0,
+                  fbp_min(gate->width, plan->gate[gate->in[e].from].width));
+    fbp_activate(p, g, r0, r1);
 }
 
-/* One row per kind of gate. */
-typedef void gate_fn(const struct pass *p, int g, size_t r0, size_t r1);
-static const struct {
-    gate_fn *forward, *backward;
-} gates[FBP_GATE_COUNT] = {
+/* Zeros for columns of a gradient that this edge, the first, does not write. */
+static void clear(const struct pass *p, int g, size_t r0, size_t r1)
+{
+    const struct gate *gate = &p->plan->gate[g];
+    memset(fbp_grad_at(p, g, r0), 0, bytes(p->plan, (r1 - r0) * gate->ld));
+}
+
+static void columns_backward(const struct pass *p, int g, size_t r0, size_t r1)
+{
+    const struct fbp_plan *plan = p->plan;
+    const struct gate *gate = &plan->gate[g];
+    const size_t start = gate->kind == FBP_GATE_SLICE ? (size_t)gate->setting[0] : 0;
+    for (int e = 0; e < gate->ins; e++) {
+        const struct edge *edge = &gate->in[e];
+        const struct gate *below = &plan->gate[edge->from];
+        const size_t n = fbp_min(gate->width, below->width);
+        if (!fbp_gradient_wanted(p, edge->from)) continue;
+        if (edge->first && n < below->width) clear(p, edge->from, r0, r1);
+        char *to = fbp_grad_at(p, edge->from, r0) + bytes(plan, start);
+        if (edge->first) copy_rows(p, to, below->ld, p->ws->gate[g].grad_row + r0, edge->column, r1 - r0, n);
+        else plan->kernels->add_rows(to, (ptrdiff_t)below->ld, fbp_grad_at(p, g, r0) + bytes(plan, edge->column), (ptrdiff_t)gate->ld, r1 - r0, n);
+        if (edge->last) fbp_deactivate(p, edge->from, r0, r1);
+    }
+}
+
+/* ---- dropout: O = X kept, kept = 0 or 1 / (1 - rate) -------------------------------------------------------------------------- */
+
+#define STREAM_DROPOUT 16           /* of fastbp/rng.py; one for each dropout from there on */
+
+static void dropout_forward(const struct pass *p, int g, size_t r0, size_t r1)
+{
+    const struct fbp_plan *plan = p->plan;
+    const struct gate *gate = &plan->gate[g];
+    const struct buffers *b = &p->ws->gate[g];
+    if (!p->training) {
+        columns_forward(p, g, r0, r1);
+        return;
+    }
+    plan->kernels->dropout(&(struct fbp_dropout){
+        .m = r1 - r0, .n = gate->width, .first = r0, .x = rows_into(p, g, 0, r0),
+        .c = fbp_out_at(p, g, r0), .ldc = (ptrdiff_t)b->ld,
+        .kept = b->kept + bytes(plan, r0 * gate->ld), .ldk = (ptrdiff_t)gate->ld,
+        .rate = gate->setting[0], .limit = (uint32_t)(gate->setting[0] * 0x1p32),
+        .seed = plan->seed, .stream = (uint32_t)(STREAM_DROPOUT + gate->input), .step = (uint32_t)plan->draws});
+    fbp_activate(p, g, r0, r1);
+}
+
+static void dropout_backward(const struct pass *p, int g, size_t r0, size_t r1)
+{
+    const struct fbp_plan *plan = p->plan;
+    const struct gate *gate = &plan->gate[g];
+    const int to = gate->in[0].from;
+    if (!p->training) {
+        columns_backward(p, g, r0, r1);
+        return;
+    }
+    if (!fbp_gradient_wanted(p, to)) return;
+    for (size_t r = r0; r < r1; r++) {
+        const void *kept = p->ws->gate[g].kept + bytes(plan, r * gate->ld);
+        plan->kernels->binary[FBP_TIMES].backward[0](&(struct fbp_binary){
+            .m = 1, .n = gate->width, .c = fbp_grad_at(p, to, r), .d = fbp_grad_at(p, g, r), .x = &kept, .y = &kept,
+            .add = !gate->in[0].first});
+    }
+    if (gate->in[0].last) fbp_deactivate(p, to, r0, r1);
+}
+
+/* ---- standardize: O = (X - mean) / deviation, both rows of state ------------------------------------------------------------------ */
+
+static void standardize_forward(const struct pass *p, int g, size_t r0, size_t r1)
+{
+    const struct fbp_plan *plan = p->plan;
+    const struct gate *gate = &plan->gate[g];
+    const void *mean = plan->state + bytes(plan, gate->state), *deviation = plan->state + bytes(plan, gate->state + gate->width);
+    plan->kernels->binary[FBP_MINUS].forward(&(struct fbp_binary){
+        .m = r1 - r0, .n = gate->width, .c = fbp_out_at(p, g, r0), .ldc = (ptrdiff_t)p->ws->gate[g].ld,
+        .x = rows_into(p, g, 0, r0), .step_x = 1, .y = &mean});
+    for (size_t r = r0; r < r1; r++) {
+        const void *centered = fbp_out_at(p, g, r);
+        plan->kernels->binary[FBP_OVER].forward(&(struct fbp_binary){
+            .m = 1, .n = gate->width, .c = fbp_out_at(p, g, r), .x = &centered, .y = &deviation});
+    }
+    fbp_activate(p, g, r0, r1);
+}
+
+static void standardize_backward(const struct pass *p, int g, size_t r0, size_t r1)
+{
+    const struct fbp_plan *plan = p->plan;
+    const struct gate *gate = &plan->gate[g];
+    const int to = gate->in[0].from;
+    const void *deviation = plan->state + bytes(plan, gate->state + gate->width);
+    if (!fbp_gradient_wanted(p, to)) return;
+    plan->kernels->binary[FBP_OVER].backward[0](&(struct fbp_binary){
+        .m = r1 - r0, .n = gate->width, .c = fbp_grad_at(p, to, r0), .ldc = (ptrdiff_t)plan->gate[to].ld,
+        .d = fbp_grad_at(p, g, r0), .ldd = (ptrdiff_t)gate->ld, .x = &deviation, .y = &deviation, .add = !gate->in[0].first});
+    if (gate->in[0].last) fbp_deactivate(p, to, r0, r1);
+}
+
+/* ---- embedding: O = [W[x_0] W[x_1] ...]; x has no gradient ------------------------------------------------------------------------- */
+
+static void embedding_forward(const struct pass *p, int g, size_t r0, size_t r1)
+{
+    const struct fbp_plan *plan = p->plan;
+    const struct gate *gate = &plan->gate[g];
+    const size_t columns = gate->width / gate->units;
+    for (size_t r = r0; r < r1; r++)
+        for (size_t c = 0; c < columns; c++) {
+            const int64_t i = fbp_category(plan, p->ws, g, r, c);
+            if (i < 0) atomic_store(p->bad, FBP_BAD_INDEX);
+            memcpy(fbp_out_at(p, g, r) + bytes(plan, c * gate->units),
+                   plan->params + bytes(plan, gate->w + (size_t)(i < 0 ? 0 : i) * gate->units), bytes(plan, gate->units));
+        }
+    fbp_activate(p, g, r0, r1);
+}
+
+static void embedding_backward(const struct pass *p, int g, size_t r0, size_t r1)
+{
+    const struct edge *e = &p->plan->gate[g].in[0];
+    if (!fbp_gradient_wanted(p, e->from)) return;
+    if (e->first) clear(p, e->from, r0, r1);
+    if (e->last) fbp_deactivate(p, e->from, r0, r1);
+}
+
+const struct fbp_gate_row fbp_gates[FBP_GATE_COUNT] = {
     [FBP_GATE_INPUT] = {NULL, NULL},
+    [FBP_GATE_CONSTANT] = {NULL, NULL},
     [FBP_GATE_DENSE] = {dense_forward, dense_backward},
-    [FBP_GATE_ACTIVATION] = {activation_forward, hand_on},
-    [FBP_GATE_ADD] = {add_forward, hand_on},
+    [FBP_GATE_MATMUL] = {dense_forward, dense_backward},
+    [FBP_GATE_ACTIVATION] = {columns_forward, columns_backward},
+    [FBP_GATE_ADD] = {binary_forward, binary_backward},
+    [FBP_GATE_SUBTRACT] = {binary_forward, binary_backward},
+    [FBP_GATE_MULTIPLY] = {binary_forward, binary_backward},
+    [FBP_GATE_DIVIDE] = {binary_forward, binary_backward},
+    [FBP_GATE_MAXIMUM] = {binary_forward, binary_backward},
+    [FBP_GATE_MINIMUM] = {binary_forward, binary_backward},
+    [FBP_GATE_CONCATENATE] = {columns_forward, columns_backward},
+    [FBP_GATE_SLICE] = {columns_forward, columns_backward},
+    [FBP_GATE_DROPOUT] = {dropout_forward, dropout_backward},
+    [FBP_GATE_LAYER_NORM] = {fbp_row_norm_forward, fbp_row_norm_backward},
+    [FBP_GATE_RMS_NORM] = {fbp_row_norm_forward, fbp_row_norm_backward},
+    [FBP_GATE_BATCH_NORM] = {fbp_batch_norm_forward, fbp_batch_norm_backward},
+    [FBP_GATE_EMBEDDING] = {embedding_forward, embedding_backward},
+    [FBP_GATE_STANDARDIZE] = {standardize_forward, standardize_backward},
 };
-
-#define POLL_SECONDS 0.02
-
-/* Whether the step is given up; asks the caller every POLL_SECONDS. */
-static int stopped(struct pass *p)
-{
-    if (p->stop == NULL) return 0;
-    if (p->interrupted && fbp_seconds() - *p->polled > POLL_SECONDS) {
-        *p->polled = fbp_seconds();
-        if (p->interrupted()) atomic_store(p->stop, 1);
-    }
-    return atomic_load(p->stop);
-}
-
-/* ---- the passes --------------------------------------------------------------------------------------------------------- */
-
-/* Rows a multiple of 4 KiB apart fall into the same sets of the caches: copying them costs less than that. */
-static int crowded(const struct fbp_array *x, size_t rows) { return rows >= CROWD && x->row_stride % 4096 == 0 && x->row_stride; }
-
-/* Inputs stay where they are when their rows can be used in place; otherwise a block of rows is converted. */
-static void load_inputs(const struct pass *p, size_t r0, size_t r1)
-{
-    const struct fbp_plan *plan = p->plan;
-    for (int g = 0; g < plan->gates; g++) {
-        if (plan->gate[g].kind != FBP_GATE_INPUT) continue;
-        const struct fbp_array *x = &p->x[plan->gate[g].input];
-        struct buffers *b = &p->ws->gate[g];
-        const int in_place = !p->keep && fbp_array_in_place(x, plan->dtype, plan->kernels->size) && !crowded(x, r1 - r0);
-        for (size_t r = r0; r < r1; r++) {
-            if (in_place) {
-                b->out_row[r] = x->data + source_row(p, r) * x->row_stride;
-            } else {
-                b->out_row[r] = out_at(p, g, r);
-                fbp_array_convert(x, source_row(p, r), plan->dtype, out_at(p, g, r));
-            }
-        }
-    }
-}
-
-void fbp_pass_forward(struct pass *p, size_t r0, size_t r1)
-{
-    load_inputs(p, r0, r1);
-    for (int g = 0; g < p->plan->gates && !stopped(p); g++)
-        if (gates[p->plan->gate[g].kind].forward) gates[p->plan->gate[g].kind].forward(p, g, r0, r1);
-}
-
-static void load_targets(const struct pass *p, size_t r0, size_t r1)
-{
-    const struct fbp_plan *plan = p->plan;
-    const struct fbp_array *y = p->y;
-    struct workspace *ws = p->ws;
-    const struct gate *out = &plan->gate[plan->gates - 1];
-    const int in_place = fbp_array_in_place(y, plan->dtype, plan->kernels->size);
-    for (size_t r = r0; p->labels && r < r1; r++) {
-        const int64_t label = fbp_label(y, source_row(p, r));
-        const int good = label >= 0 && label < (int64_t)out->width;
-        ws->label[r] = good ? label : 0;
-        if (!good) atomic_store(p->bad, FBP_BAD_LABEL);                 /* the caller's array changed under us */
-    }
-    for (size_t r = r0; !p->labels && r < r1; r++) {
-        const int64_t row = source_row(p, r);
-        if (in_place) {
-            ws->target[r] = y->data + row * y->row_stride;
-        } else {
-            char *copy = ws->target_copy + bytes(plan, r * out->ld);
-            fbp_array_convert(y, row, plan->dtype, copy);
-            ws->target[r] = copy;
-        }
-    }
-}
-
-/* Losses of the rows, and delta of the output gate. */
-void fbp_pass_loss(const struct pass *p, size_t r0, size_t r1)
-{
-    const struct fbp_plan *plan = p->plan;
-    const int g = plan->gates - 1;
-    const struct gate *out = &plan->gate[g];
-    load_targets(p, r0, r1);
-    plan->kernels->loss[plan->loss].rows(&(struct fbp_loss_rows){
-        .m = r1 - r0, .n = out->width,
-        .out = out_at(p, g, r0), .ldo = (ptrdiff_t)p->ws->gate[g].ld,
-        .target = p->ws->target + r0,
-        .label = p->labels ? p->ws->label + r0 : NULL,
-        .scale = 1.0 / (double)p->rows,
-        .loss = p->ws->loss + r0,
-        .grad = grad_at(p, g, r0), .ldg = (ptrdiff_t)out->ld});
-    for (size_t r = r0; !p->labels && r < r1; r++)  /* a target that is not finite shows in the loss, so only then look closer */
-        if (!isfinite(p->ws->loss[r]) && !fbp_row_finite(p->ws->target[r], plan->dtype, out->width))
-            atomic_store(p->bad, FBP_BAD_TARGET);
-    deactivate(p, g, r0, r1);
-}
-
-/* Delta of the output gate from a gradient the caller gives. */
-void fbp_pass_delta(const struct pass *p, const struct fbp_array *dout, size_t r0, size_t r1)
-{
-    const int g = p->plan->gates - 1;
-    for (size_t r = r0; r < r1; r++) fbp_array_convert(dout, (int64_t)r, p->plan->dtype, grad_at(p, g, r));
-    deactivate(p, g, r0, r1);
-}
-
-void fbp_pass_backward(struct pass *p, size_t r0, size_t r1)
-{
-    for (int g = p->plan->gates - 1; g >= 0 && !stopped(p); g--)
-        if (gates[p->plan->gate[g].kind].backward) gates[p->plan->gate[g].kind].backward(p, g, r0, r1);
-}

@@ -6,6 +6,9 @@
  *
  * A gate computes Z from its inputs and O = f(Z). Its buffer `grad` holds dE/dO while its consumers add to it, and dE/dZ
  * (delta) once the last of them has also multiplied by f'.
+ *
+ * Parameters of a gate are a matrix W, its rows one after the other in params: the weights and, last, a bias row where there is
+ * one. So are those of a norm: one row of weights, the gain, and a bias row, the shift.
  */
 #ifndef FBP_PLAN_H
 #define FBP_PLAN_H
@@ -18,19 +21,46 @@
 #include "../fbp.h"
 #include "../kernels/kernels.h"
 
+/* An input of a gate. */
+struct edge {
+    int from;
+    int first;                      /* this edge is the first to write the gradient of `from`: it stores, others add */
+    int last;                       /* ... the last: it also multiplies by f' of `from` */
+    size_t column;                  /* of the gate's output where a part of a concatenation begins */
+    int lent;                       /* this edge of a sum writes nothing: the next one, of a product, starts from dZ of the sum */
+    int start;                      /* ... which is this gate; 0: none */
+};
+
 struct gate {
     int kind, act;
-    int in[FBP_GATE_INPUTS];
-    int input;                      /* number of an input among the inputs */
+    double parameter;               /* of the activation */
+    fbp_function *function;         /* an activation of the caller's */
+    void *context;
+    struct edge *in;
+    int ins;
+    int input;                      /* number of an input among the inputs, of a dropout among these */
     size_t width, ld;               /* columns of O, and their stride in a workspace */
-    int wanted;                     /* parameters lie here or upstream: its gradient is needed */
-    int first[FBP_GATE_INPUTS];     /* this edge is the first to write the gradient of its input: it stores, others add */
-    int last[FBP_GATE_INPUTS];      /* ... the last: it also multiplies by f' of that input */
-    /* dense only */
-    size_t inputs;                  /* I */
-    size_t w;                       /* W (I + 1, U) starts there in params */
-    char *wp;                       /* panels of the weights (I, U), which training updates; NULL where params itself serves */
-    char *slot[FBP_MAX_SLOTS];      /* optimizer state of W (I + 1, U): weights as in wp, or as in params; then the bias row */
+    double setting[FBP_SETTINGS];
+    char *constant;                 /* values of a constant (1, width) or matmul (I, width) */
+    int trainable;
+    int depends;                    /* on an input */
+    int wanted;                     /* trainable parameters lie here or upstream: its gradient is needed */
+    int output;                     /* the loss is the first to write its gradient */
+    int shares;                     /* its gradient is dZ of this gate, a sum; 0: it has a buffer of its own */
+    int consumers;
+    /* where there are parameters */
+    size_t parameters;              /* reals in W; 0: none */
+    size_t weights, units;          /* rows of W, or of a constant matrix, but the bias; columns */
+    int bias;                       /* W has a last row more */
+    size_t w;                       /* W starts there in params */
+    char *wp;                       /* panels of the weights, which training updates; NULL where params itself serves */
+    char *slot[FBP_MAX_SLOTS];      /* optimizer state of W: weights as in wp, or as in params; then the bias row */
+    size_t state;                   /* its state (2, width) starts there in state */
+    /* prediction, see fold.c */
+    int folded;                     /* a dense gate whose batch norm does its work */
+    int folds;                      /* such a batch norm */
+    char *folded_weights;           /* as the weights of the dense gate */
+    char *folded_bias;              /* a row, and one of scales */
 };
 
 /* A block of one gate's W, the piece of work of phase B: rows i0 .. i1 of the weights, one panel of columns from j on,
@@ -62,44 +92,69 @@ struct step {
 struct buffers {
     char *out, *grad;               /* O (rows, width) with stride ld; dE/dO, then dE/dZ, with the gate's ld */
     size_t ld;
+    char *slope;                    /* f'(Z) with the gate's ld, where O does not give it */
+    char *kept;                     /* of a norm X^, of dropout 0 or 1 / (1 - rate), with the gate's ld */
+    char *statistics;               /* layer_norm, rms_norm: the scale of each row; batch_norm: enum column_rows */
     const void **out_row, **grad_row;   /* pointers to their rows; those of an input may point into the caller's array */
+};
+
+/* Rows of numbers for each column of a batch norm. */
+enum column_rows { FBP_MEAN, FBP_SCALE, FBP_VARIANCE, FBP_MEAN_DELTA, FBP_MEAN_PRODUCT, FBP_COLUMN_ROWS };
+
+/* Targets of one output for the rows of a batch, and their losses. */
+struct targets {
+    int64_t *label;
+    const void **row;               /* pointers to rows of targets: the caller's, or in copy */
+    char *copy;
+    double *loss;                   /* of each row */
 };
 
 struct workspace {
     struct fbp_arena arena;
     size_t rows;                    /* room for so many */
     struct buffers *gate;
-    int64_t *label;
-    const void **target;            /* pointers to rows of targets: the caller's, or in target_copy */
-    char *target_copy;
-    double *loss;                   /* of each row */
+    struct targets *target;         /* of each output */
+    double *weight;                 /* of each row */
     struct workspace *next;         /* in the list of free ones */
 };
 
 struct fbp_plan {
     const struct fbp_kernels *kernels;
-    int dtype, gates, inputs, loss, optimizer;
+    int dtype, gates, inputs, outputs, optimizer;
+    int trains;                     /* every output has a loss */
     struct gate *gate;
+    struct edge *edge;              /* of all gates */
+    struct fbp_output *output;
+    int cuts, *cut;                 /* gates that mix rows: the batch norms, in order */
+    int alone;                      /* functions of the caller's are called: one thread, whole batches */
     int units;
     struct unit *unit;
     struct fbp_arena store;
     size_t parameters;
     char *params, *grads;
+    size_t state_size;
+    char *state;                    /* means and variances, not trained */
+    uint64_t seed;
+    int64_t draws;                  /* forward passes in training mode so far */
     double hyper[FBP_HYPER];
     int64_t updates;                /* done so far */
     int64_t gathered;               /* gradients whose sum is in grads, waiting for an update */
     double *squares;                /* for the norm: sum of the squares of each FBP_NORM_BLOCK elements of grads */
     struct step step;
     struct fbp_trial training_trial, prediction_trial;     /* the second only by the call that has the pool */
-    double operations;              /* per batch row of a training step */
+    double products;                /* operations of the products of a training step, per batch row */
+    double operations;              /* ... and of all else, about */
     double forward_operations;
     size_t row_block;               /* rows that go through the whole network together */
     struct fbp_lock lock;           /* readers: predict; writer: all else */
     atomic_int exports;             /* writable views of params that are out */
     atomic_int touched;             /* one was out since the packed weights were made, or a fork came between */
+    int fold_due;                   /* folded weights are not those of params and state */
     int behind;                     /* training has updated packed weights that params does not show yet */
     struct workspace *training;
-    _Atomic int64_t forward_rows;          /* rows whose activations `training` holds, -1 for none */
+    _Atomic int64_t forward_rows;   /* rows whose activations `training` holds, -1 for none */
+    int forward_training;           /* they are those of training mode */
+    int backward_wanted;            /* `training` also holds gradients: 1, also those that only inputs want: 2 */
     struct workspace *free;         /* for predictions; guarded by lock.mutex */
 };
 
@@ -108,26 +163,74 @@ struct pass {
     struct fbp_plan *plan;
     struct workspace *ws;
     const struct fbp_array *x;      /* one for each input */
-    const struct fbp_array *y;      /* targets, or NULL */
-    int labels;
+    const struct fbp_targets *y;    /* one for each output, or NULL */
+    const struct fbp_array *dout;   /* by hand: the gradient of each output, or NULL */
+    const double *weights;          /* of the rows of x, or NULL */
     const int64_t *order;           /* row r of the batch is row order[first + r] of x and y; NULL: first + r */
     int64_t first;
-    int64_t rows;                   /* of the whole batch: losses are divided by it */
+    int64_t rows;                   /* of the whole batch */
+    double weight;                  /* the sum of their weights: losses are divided by it */
     int parts;                      /* that its rows are cut into */
+    int training;                   /* dropout drops, batch norm takes the statistics of the batch */
     int keep;                       /* copy the inputs, for a later backward */
     int inputs_wanted;              /* also the gradients of the inputs */
-    atomic_int *bad;                /* set to a status when a label is out of range or a target is not finite */
+    void *const *out, *const *dx;   /* by hand: where outputs, and gradients of inputs, are copied to; or NULL */
+    int from, to;                   /* the gates at work */
+    const struct fbp_result *result;    /* prediction: the nodes asked for */
+    int results;
+    atomic_int *bad;                /* set to a status when a label, target or index is wrong, or a function gave up */
     atomic_int *stop;               /* set when the caller wants the step given up; NULL in short steps */
     fbp_poll *interrupted;          /* on the calling thread of long steps, else NULL */
     double *polled;                 /* ... and the time of the last look, its own */
 };
 #define FBP_LONG_OPERATIONS 1e9     /* a step of so much work is worth giving up half-way */
 
-/* gates.c: phase A, rows r0 .. r1 of the batch */
-void fbp_pass_forward(struct pass *p, size_t r0, size_t r1);
-void fbp_pass_loss(const struct pass *p, size_t r0, size_t r1);
-void fbp_pass_delta(const struct pass *p, const struct fbp_array *dout, size_t r0, size_t r1);
-void fbp_pass_backward(struct pass *p, size_t r0, size_t r1);
+/* Where a gate's weights are: as B of a product, see struct fbp_gemm. */
+struct fbp_weights {
+    const char *b;
+    ptrdiff_t ldb, panel;
+};
+
+/* graph.c */
+int fbp_graph_exists(const struct fbp_graph *graph);
+int fbp_graph_read(struct fbp_plan *plan, const struct fbp_graph *graph);
+void fbp_graph_order(struct fbp_plan *plan);
+void fbp_graph_share(struct fbp_plan *plan);
+void fbp_graph_measure(struct fbp_plan *plan);
+
+/* pass.c: phase A: forward, loss, backward over all rows, which a team shares. */
+void fbp_pass_forward(struct pass *p, struct fbp_team *team);
+void fbp_pass_step(struct pass *p, struct fbp_team *team);
+void fbp_pass_backward(struct pass *p, struct fbp_team *team);
+void fbp_pass_rows(struct pass *p, size_t r0, size_t r1);
+
+/* gates.c, norms.c: one gate, rows r0 .. r1 of the batch */
+typedef void fbp_gate_fn(const struct pass *p, int g, size_t r0, size_t r1);
+struct fbp_gate_row {
+    fbp_gate_fn *forward, *backward;
+};
+extern const struct fbp_gate_row fbp_gates[FBP_GATE_COUNT];
+void fbp_activate(const struct pass *p, int g, size_t r0, size_t r1);
+void fbp_deactivate(const struct pass *p, int g, size_t r0, size_t r1);
+static inline char *fbp_out_at(const struct pass *p, int g, size_t r)
+{
+    return p->ws->gate[g].out + r * p->ws->gate[g].ld * p->plan->kernels->size;
+}
+static inline char *fbp_grad_at(const struct pass *p, int g, size_t r)
+{
+    return p->ws->gate[g].grad + r * p->plan->gate[g].ld * p->plan->kernels->size;
+}
+/* O = f([X 1] W) at gate g, X being the input of gate `of`, which has the shape of W. */
+void fbp_product_forward(const struct pass *p, int g, int of, struct fbp_weights w, const void *bias, size_t r0, size_t r1);
+fbp_gate_fn fbp_row_norm_forward, fbp_row_norm_backward, fbp_batch_norm_forward, fbp_batch_norm_backward;
+void fbp_batch_norm_statistics(const struct pass *p, int g, size_t j0, size_t j1);
+void fbp_batch_norm_sums(const struct pass *p, int g, size_t j0, size_t j1);
+void fbp_batch_norm_remember(struct fbp_plan *plan, const struct workspace *ws, size_t rows);
+static inline int fbp_gradient_wanted(const struct pass *p, int g)
+{
+    const struct gate *gate = &p->plan->gate[g];
+    return gate->wanted || (p->inputs_wanted && gate->depends);
+}
 
 /* weights.c: phase B, and the packed copies of weights */
 void fbp_weights_phase(struct fbp_plan *plan, const struct workspace *ws, size_t rows, enum phase_b what,
@@ -135,18 +238,39 @@ void fbp_weights_phase(struct fbp_plan *plan, const struct workspace *ws, size_t
 void fbp_weights_refresh(struct fbp_plan *plan);
 void fbp_weights_publish(struct fbp_plan *plan);
 int fbp_weights_units(struct fbp_plan *plan);
-
 static inline void *fbp_at(const struct fbp_plan *plan, const void *base, size_t reals)
 {
     return (char *)base + reals * plan->kernels->size;
 }
-/* Where row i, column j of a gate's W (I + 1, U) is in its slots, counted from their start; row I is the bias. */
+/* Where row i, column j of a gate's W is in its slots, counted from their start; row `weights` is the bias. */
 static inline size_t fbp_slot_place(const struct fbp_plan *plan, const struct gate *gate, size_t i, size_t j)
 {
     const size_t nr = plan->kernels->nr;
-    if (gate->wp == NULL) return i * gate->width + j;
-    return i < gate->inputs ? (j / nr * gate->inputs + i) * nr + j % nr : (gate->width + nr - 1) / nr * nr * gate->inputs + j;
+    if (gate->wp == NULL) return i * gate->units + j;
+    return i < gate->weights ? (j / nr * gate->weights + i) * nr + j % nr : (gate->units + nr - 1) / nr * nr * gate->weights + j;
 }
+
+/* The category in column c of row r of what an embedding takes, or -1 if it is none. */
+static inline int64_t fbp_category(const struct fbp_plan *plan, const struct workspace *ws, int g, size_t r, size_t c)
+{
+    const struct gate *gate = &plan->gate[g];
+    const void *x = ws->gate[gate->in[0].from].out_row[r];
+    const double value = plan->dtype == FBP_F32 ? (double)((const float *)x)[c] : ((const double *)x)[c];
+    const int64_t i = value >= 0 && value < (double)gate->weights ? (int64_t)value : -1;
+    return (double)i == value ? i : -1;
+}
+
+/* Columns of the targets of output k, which has a loss of the table. */
+static inline size_t fbp_target_width(const struct fbp_plan *plan, int k)
+{
+    const struct fbp_output *output = &plan->output[k];
+    return plan->gate[output->node].width / (size_t)plan->kernels->loss[output->loss].outputs_per_target;
+}
+
+/* fold.c */
+void fbp_fold_find(struct fbp_plan *plan);
+void fbp_fold_layout(struct fbp_plan *plan, struct gate *norm);
+void fbp_fold(struct fbp_plan *plan);
 
 /* update.c: what comes before phase B, it, and what comes after; all called by the first thread of a team. */
 void fbp_update_begin(struct fbp_plan *plan, int by_hand);
@@ -160,7 +284,7 @@ void fbp_update_block(const struct fbp_plan *plan, const struct fbp_rule *rule, 
 int fbp_workspace_create(const struct fbp_plan *plan, size_t rows, int training, struct workspace **ws);
 void fbp_workspace_destroy(struct workspace *ws);
 int fbp_training_workspace(struct fbp_plan *plan, size_t rows);
-int fbp_threads_for(double operations);
+int fbp_threads_for(const struct fbp_plan *plan, double operations);
 int fbp_training_threads(const struct fbp_plan *plan, int64_t rows);
 int fbp_row_parts(const struct fbp_plan *plan, int64_t rows, int threads);
 
@@ -177,17 +301,12 @@ static inline int64_t fbp_label(const struct fbp_array *a, int64_t row)     /* t
     return label;
 }
 
-/* Where a gate's weights are: as B of a product, see struct fbp_gemm. */
-struct fbp_weights {
-    const char *b;
-    ptrdiff_t ldb, panel;
-};
-
 static inline struct fbp_weights fbp_weights_of(const struct fbp_plan *plan, const struct gate *gate)
 {
     const size_t nr = plan->kernels->nr;
-    if (gate->wp) return (struct fbp_weights){gate->wp, (ptrdiff_t)nr, (ptrdiff_t)(nr * gate->inputs)};
-    return (struct fbp_weights){plan->params + gate->w * plan->kernels->size, (ptrdiff_t)gate->width, (ptrdiff_t)nr};
+    if (gate->wp) return (struct fbp_weights){gate->wp, (ptrdiff_t)nr, (ptrdiff_t)(nr * gate->weights)};
+    if (gate->constant) return (struct fbp_weights){gate->constant, (ptrdiff_t)gate->units, (ptrdiff_t)nr};
+    return (struct fbp_weights){plan->params + gate->w * plan->kernels->size, (ptrdiff_t)gate->units, (ptrdiff_t)nr};
 }
 
 static inline size_t fbp_min(size_t a, size_t b) { return a < b ? a : b; }

@@ -41,53 +41,94 @@ static void give_back(struct fbp_plan *plan, struct workspace *list)
 struct prediction {
     struct fbp_plan *plan;
     const struct fbp_array *x;
+    const struct fbp_result *result;
+    int results;
     struct workspace *ws;           /* one for each thread */
-    char *out;
     int64_t first, rows;
     int parts;
     fbp_poll *interrupted;
     double polled;                  /* the first thread's */
-    atomic_int stop;
+    atomic_int stop, bad;
 };
+
+/* Whether result number i is computed in the caller's memory: no other gate needs it. */
+static int in_place(const struct prediction *q, int i)
+{
+    const struct gate *gate = &q->plan->gate[q->result[i].node];
+    return gate->consumers == 0 && gate->kind != FBP_GATE_INPUT;
+}
+
+static void results_in_place(const struct prediction *q, struct workspace *ws, int64_t first)
+{
+    for (int i = 0; i < q->results; i++) {
+        const struct fbp_result *result = &q->result[i];
+        const struct gate *gate = &q->plan->gate[result->node];
+        if (!in_place(q, i)) continue;
+        ws->gate[result->node].out = fbp_at(q->plan, result->out, (size_t)first * gate->width);
+        ws->gate[result->node].ld = gate->width;
+    }
+}
+
+/* Back to the workspace's own memory. */
+static void results_home(const struct prediction *q, struct workspace *ws)
+{
+    for (int i = 0; i < q->results; i++) {
+        struct buffers *b = &ws->gate[q->result[i].node];
+        if (in_place(q, i)) b->out = (char *)b->out_row[0], b->ld = q->plan->gate[q->result[i].node].ld;
+    }
+}
+
+static void copy_results(const struct prediction *q, const struct workspace *ws, int64_t first, size_t m)
+{
+    for (int i = 0; i < q->results; i++) {
+        const struct fbp_result *result = &q->result[i];
+        const struct gate *gate = &q->plan->gate[result->node];
+        const size_t bytes = gate->width * q->plan->kernels->size;
+        for (size_t r = 0; !in_place(q, i) && r < m; r++)
+            memcpy((char *)result->out + ((size_t)first + r) * bytes, ws->gate[result->node].out_row[r], bytes);
+    }
+}
 
 /* Row blocks of part `part`, in the workspace of this thread. */
 static void prediction_part(void *context, int part, int thread)
 {
     struct prediction *q = context;
     struct fbp_plan *plan = q->plan;
-    const int last = plan->gates - 1;
-    const size_t width = plan->gate[last].width;
     struct workspace *ws = q->ws;
     int64_t from, to;
     for (int i = 0; i < thread; i++) ws = ws->next;
     fbp_share(q->rows, part, q->parts, &from, &to);
     for (int64_t r = from; r < to; r += (int64_t)plan->row_block) {
-        struct pass p = {.plan = plan, .ws = ws, .x = q->x, .first = q->first + r, .rows = to - r};
+        struct pass p = {.plan = plan, .ws = ws, .x = q->x, .first = q->first + r, .rows = to - r, .to = plan->gates, .bad = &q->bad,
+                         .result = q->result, .results = q->results};
         if (plan->forward_operations * (double)q->rows > FBP_LONG_OPERATIONS) {
             p.stop = &q->stop;
             p.interrupted = thread == 0 ? q->interrupted : NULL;
             p.polled = &q->polled;
         }
         const size_t m = fbp_min((size_t)(to - r), plan->row_block);
-        ws->gate[last].out = q->out + (size_t)(q->first + r) * width * plan->kernels->size;
-        ws->gate[last].ld = width;
-        fbp_pass_forward(&p, 0, m);
+        results_in_place(q, ws, q->first + r);
+        fbp_pass_rows(&p, 0, m);
+        copy_results(q, ws, q->first + r, m);
     }
+    results_home(q, ws);
 }
 
-int fbp_predict(fbp_plan *plan, const struct fbp_array *x, void *out, int64_t *next, fbp_poll *interrupted)
+int fbp_predict(fbp_plan *plan, const struct fbp_array *x, const struct fbp_result *result, int results, int64_t *next,
+                fbp_poll *interrupted)
 {
     const double row_cost = plan->forward_operations + 1;
     const int64_t slice = (int64_t)(SLICE_OPERATIONS / row_cost) + (int64_t)plan->row_block * fbp_get_threads();
-    struct prediction q = {.plan = plan, .x = x, .out = out, .first = *next, .interrupted = interrupted};
+    struct prediction q = {.plan = plan, .x = x, .result = result, .results = results, .first = *next, .interrupted = interrupted};
     q.rows = x[0].rows - *next < slice ? x[0].rows - *next : slice;
     if (q.rows <= 0) return FBP_OK;
-    const int threads = fbp_threads_for(row_cost * (double)q.rows);
+    const int threads = fbp_threads_for(plan, row_cost * (double)q.rows);
     fbp_lock_read(&plan->lock);
-    if (atomic_load(&plan->exports) > 0 || atomic_load(&plan->touched)) {
+    if (atomic_load(&plan->exports) > 0 || atomic_load(&plan->touched) || plan->fold_due) {
         fbp_lock_release(&plan->lock);
         fbp_lock_write(&plan->lock);
         fbp_weights_refresh(plan);
+        fbp_fold(plan);
         fbp_lock_release(&plan->lock);
         fbp_lock_read(&plan->lock);
     }
@@ -100,7 +141,7 @@ int fbp_predict(fbp_plan *plan, const struct fbp_array *x, void *out, int64_t *n
         fbp_team_run(&team, prediction_part, &q, q.parts);
         if (team.shared) fbp_trial_end(&plan->prediction_trial, &team);
         if (!atomic_load(&q.stop)) *next += q.rows;
-        status = *next < x[0].rows ? FBP_PAUSED : FBP_OK;
+        status = atomic_load(&q.bad) ? atomic_load(&q.bad) : *next < x[0].rows ? FBP_PAUSED : FBP_OK;
     }
     fbp_team_close(&team);
     give_back(plan, q.ws);

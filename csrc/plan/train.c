@@ -1,4 +1,4 @@
-/* train.c: training steps: phase A by rows, a barrier, phase B by weights, a barrier; and the same by hand. */
+/* train.c: training steps: phase A by rows, then phase B by weights; and the same by hand. */
 #include <string.h>
 
 #include "../base/clock.h"
@@ -7,28 +7,43 @@
 #define SLICE_SECONDS 0.02          /* a call comes back so often to let signals in */
 #define CLOCK_OPERATIONS 2e6        /* work between two looks at the clock */
 
-/* Part `part` of phase A: its rows of the batch go forward, and the error signal comes back. */
-static void phase_a(void *context, int part, int thread)
-{
-    struct pass p = *(const struct pass *)context;
-    int64_t r0, r1;
-    if (thread != 0) p.interrupted = NULL;
-    fbp_share(p.rows, part, p.parts, &r0, &r1);
-    fbp_pass_forward(&p, (size_t)r0, (size_t)r1);
-    fbp_pass_loss(&p, (size_t)r0, (size_t)r1);
-    fbp_pass_backward(&p, (size_t)r0, (size_t)r1);
-}
-
-/* Sum of the losses of the rows, in order, cut every FBP_REDUCTION_ROWS rows, over the number of rows. */
-static double mean_loss(const double *loss, int64_t rows)
+/* Sum of n numbers, in order, cut every FBP_REDUCTION_ROWS. */
+static double ordered_sum(const double *v, int64_t n)
 {
     double total = 0;
-    for (int64_t r = 0; r < rows; r += FBP_REDUCTION_ROWS) {
+    for (int64_t r = 0; r < n; r += FBP_REDUCTION_ROWS) {
         double part = 0;
-        for (int64_t i = r; i < rows && i < r + FBP_REDUCTION_ROWS; i++) part += loss[i];
+        for (int64_t i = r; i < n && i < r + FBP_REDUCTION_ROWS; i++) part += v[i];
         total += part;
     }
-    return total / (double)rows;
+    return total;
+}
+
+/* E of the step: the weighted sum over outputs of their mean losses. */
+static double step_loss(const struct pass *p)
+{
+    double E = 0;
+    for (int k = 0; k < p->plan->outputs; k++) {
+        const double *loss = p->ws->target[k].loss;
+        const int custom = p->plan->output[k].loss == FBP_LOSS_CUSTOM;
+        const double mean = custom ? loss[0] : p->weight > 0 ? ordered_sum(loss, p->rows) / p->weight : 0;
+        E += p->plan->output[k].weight * mean;
+    }
+    return E;
+}
+
+/* The sum of the weights of the rows of the step. */
+static double step_weight(const struct pass *p)
+{
+    double total = 0;
+    if (p->weights == NULL) return (double)p->rows;
+    for (int64_t r = 0; r < p->rows; r += FBP_REDUCTION_ROWS) {
+        double part = 0;
+        for (int64_t i = r; i < p->rows && i < r + FBP_REDUCTION_ROWS; i++)
+            part += p->weights[p->order ? p->order[p->first + i] : p->first + i];
+        total += part;
+    }
+    return total;
 }
 
 /* Steps on batches from run->next on; returns a status. */
@@ -36,25 +51,27 @@ static int training(struct pass *p, struct fbp_run *run, struct fbp_team *team)
 {
     struct fbp_plan *plan = p->plan;
     double since_clock = 0, start = 0;                                  /* of the time: 0 before the first look */
-    atomic_int bad = FBP_OK;
-    p->bad = &bad;
     for (; run->next < run->end; run->next += p->rows) {
         p->first = run->next;
         p->rows = run->batch < run->end - run->next ? run->batch : run->end - run->next;
+        p->weight = step_weight(p);
         fbp_trial_begin(&plan->training_trial, team, plan->operations * (double)p->rows);
         p->parts = fbp_row_parts(plan, p->rows, team->threads);
         fbp_update_begin(plan, 0);
-        fbp_team_run(team, phase_a, p, p->parts);
-        if (atomic_load(&bad)) return atomic_load(&bad);                /* nothing was changed by this step */
+        fbp_pass_step(p, team);
+        if (atomic_load(p->bad)) return atomic_load(p->bad);            /* nothing was changed by this step */
         if (p->stop && atomic_load(p->stop)) return FBP_PAUSED;
         fbp_update_phase(plan, p->ws, (size_t)p->rows, team);
         fbp_update_end(plan);
         fbp_trial_end(&plan->training_trial, team);
-        run->loss = mean_loss(p->ws->loss, p->rows);
-        run->loss_sum += run->loss * (double)p->rows;
+        plan->draws++;
+        fbp_batch_norm_remember(plan, p->ws, (size_t)p->rows);
+        run->loss = step_loss(p);
+        run->loss_sum += run->loss * p->weight;
+        run->weight_sum += p->weight;
         run->steps++;
         since_clock += plan->operations * (double)p->rows;
-        if (since_clock > CLOCK_OPERATIONS) {
+        if (since_clock > CLOCK_OPERATIONS || plan->alone) {
             const double now = fbp_seconds();
             since_clock = 0;
             if (start == 0) start = now;
@@ -73,18 +90,20 @@ static void publish_to_views(struct fbp_plan *plan)
     if (atomic_load(&plan->exports) > 0) fbp_weights_publish(plan);
 }
 
-int fbp_train(fbp_plan *plan, const struct fbp_array *x, const struct fbp_array *y, int labels, struct fbp_run *run)
+int fbp_train(fbp_plan *plan, const struct fbp_array *x, const struct fbp_targets *y, struct fbp_run *run)
 {
-    if (plan->loss < 0 || plan->optimizer < 0) return FBP_BAD_GRAPH;
+    if (!plan->trains || plan->optimizer < 0) return FBP_BAD_GRAPH;
     const int64_t rows = run->batch < run->end - run->next ? run->batch : run->end - run->next;
     if (rows <= 0) return FBP_OK;
     fbp_lock_write(&plan->lock);
     int status = fbp_training_workspace(plan, (size_t)rows);
     if (status == FBP_OK) {
         plan->forward_rows = -1;
+        plan->backward_wanted = 0;
         fbp_weights_refresh(plan);
-        struct pass p = {.plan = plan, .ws = plan->training, .x = x, .y = y, .labels = labels, .order = run->order};
-        atomic_int stop = 0;
+        atomic_int stop = 0, bad = FBP_OK;
+        struct pass p = {.plan = plan, .ws = plan->training, .x = x, .y = y, .weights = run->weights, .order = run->order,
+                         .training = 1, .bad = &bad};
         double polled = 0;
         if (plan->operations * (double)rows > FBP_LONG_OPERATIONS) {
             p.stop = &stop;
@@ -92,7 +111,7 @@ int fbp_train(fbp_plan *plan, const struct fbp_array *x, const struct fbp_array 
             p.polled = &polled;
             polled = fbp_seconds();
         }
-        plan->behind = 1;
+        plan->behind = plan->fold_due = 1;
         struct fbp_team team;
         fbp_team_open(&team, fbp_training_threads(plan, rows), plan->operations * (double)(run->end - run->next));
         status = training(&p, run, &team);
@@ -105,78 +124,70 @@ int fbp_train(fbp_plan *plan, const struct fbp_array *x, const struct fbp_array 
 
 /* ---- by hand: forward, backward, update --------------------------------------------------------------------------------- */
 
-struct by_hand {
-    struct pass pass;
-    const struct fbp_array *dout;
-    char *out;                      /* where the output of forward, or dX of backward, goes; or NULL */
-};
-
-static void copy_out(const struct pass *p, char *to, const char *from, size_t width, size_t ld, size_t r0, size_t r1)
-{
-    const size_t size = p->plan->kernels->size;
-    for (size_t r = r0; r < r1; r++) memcpy(to + r * width * size, from + r * ld * size, width * size);
-}
-
-static void forward_part(void *context, int part, int thread)
-{
-    const struct by_hand *h = context;
-    struct pass p = h->pass;
-    const int g = p.plan->gates - 1;
-    int64_t r0, r1;
-    (void)thread;
-    fbp_share(p.rows, part, p.parts, &r0, &r1);
-    fbp_pass_forward(&p, (size_t)r0, (size_t)r1);
-    copy_out(&p, h->out, p.ws->gate[g].out, p.plan->gate[g].width, p.ws->gate[g].ld, (size_t)r0, (size_t)r1);
-}
-
-int fbp_forward(fbp_plan *plan, const struct fbp_array *x, void *out)
+int fbp_forward(fbp_plan *plan, const struct fbp_array *x, int training, void *const *out)
 {
     fbp_lock_write(&plan->lock);
     const int64_t rows = x[0].rows;
-    const int status = fbp_training_workspace(plan, (size_t)rows);
+    int status = fbp_training_workspace(plan, (size_t)rows);
     if (status == FBP_OK) {
+        plan->forward_rows = -1;
+        plan->backward_wanted = 0;
         fbp_weights_refresh(plan);
-        struct by_hand h = {.pass = {.plan = plan, .ws = plan->training, .x = x, .rows = rows, .keep = 1}, .out = out};
+        atomic_int bad = FBP_OK;
+        struct pass p = {.plan = plan, .ws = plan->training, .x = x, .rows = rows, .keep = 1, .training = training, .out = out,
+                         .bad = &bad};
         const double operations = plan->forward_operations * (double)rows;
         struct fbp_team team;
-        fbp_team_open(&team, fbp_threads_for(operations), operations);
-        h.pass.parts = fbp_row_parts(plan, rows, team.threads);
-        fbp_team_run(&team, forward_part, &h, h.pass.parts);
+        fbp_team_open(&team, fbp_threads_for(plan, operations), operations);
+        p.parts = fbp_row_parts(plan, rows, team.threads);
+        fbp_pass_forward(&p, &team);
         fbp_team_close(&team);
-        plan->forward_rows = rows;
+        status = atomic_load(&bad);
+        if (status == FBP_OK) {
+            plan->forward_rows = rows;
+            plan->forward_training = training;
+            plan->draws += training;
+            plan->fold_due |= training;
+            if (training) fbp_batch_norm_remember(plan, plan->training, (size_t)rows);
+        }
     }
     fbp_lock_release(&plan->lock);
     return status;
 }
 
-static void backward_part(void *context, int part, int thread)
-{
-    const struct by_hand *h = context;
-    struct pass p = h->pass;
-    int64_t r0, r1;
-    (void)thread;
-    fbp_share(p.rows, part, p.parts, &r0, &r1);
-    fbp_pass_delta(&p, h->dout, (size_t)r0, (size_t)r1);
-    fbp_pass_backward(&p, (size_t)r0, (size_t)r1);
-    if (h->out) copy_out(&p, h->out, p.ws->gate[0].grad, p.plan->gate[0].width, p.plan->gate[0].ld, (size_t)r0, (size_t)r1);
-}
-
-int fbp_backward(fbp_plan *plan, const struct fbp_array *dout, void *dx)
+int fbp_backward(fbp_plan *plan, const struct fbp_array *dout, void *const *dx)
 {
     fbp_lock_write(&plan->lock);
-    const int status = plan->forward_rows < 0 || plan->forward_rows != dout->rows ? FBP_NO_FORWARD : FBP_OK;
+    int status = plan->forward_rows < 0 || plan->forward_rows != dout->rows ? FBP_NO_FORWARD : FBP_OK;
     if (status == FBP_OK) {
         fbp_weights_refresh(plan);
-        struct by_hand h = {.pass = {.plan = plan, .ws = plan->training, .rows = dout->rows, .inputs_wanted = dx != NULL},
-                            .dout = dout, .out = dx};
+        atomic_int bad = FBP_OK;
+        struct pass p = {.plan = plan, .ws = plan->training, .rows = dout->rows, .training = plan->forward_training, .dout = dout,
+                         .dx = dx, .inputs_wanted = dx != NULL, .bad = &bad};
         plan->gathered = 0;
         const double operations = plan->operations * (double)dout->rows;
         struct fbp_team team;
-        fbp_team_open(&team, fbp_threads_for(operations), operations);
-        h.pass.parts = fbp_row_parts(plan, dout->rows, team.threads);
-        fbp_team_run(&team, backward_part, &h, h.pass.parts);
+        fbp_team_open(&team, fbp_threads_for(plan, operations), operations);
+        p.parts = fbp_row_parts(plan, dout->rows, team.threads);
+        fbp_pass_backward(&p, &team);
         fbp_weights_phase(plan, plan->training, (size_t)dout->rows, FBP_GRADIENTS, NULL, &team);
         fbp_team_close(&team);
+        plan->backward_wanted = 1 + p.inputs_wanted;
+    }
+    fbp_lock_release(&plan->lock);
+    return status;
+}
+
+int fbp_plan_kept(fbp_plan *plan, int node, int gradient, void *to)
+{
+    const struct gate *gate = &plan->gate[node];
+    const size_t bytes = gate->width * plan->kernels->size;
+    fbp_lock_write(&plan->lock);
+    const int wanted = !gradient || (plan->backward_wanted && (gate->wanted || (plan->backward_wanted == 2 && gate->depends)));
+    const int status = plan->forward_rows >= 0 && wanted ? FBP_OK : FBP_NO_FORWARD;
+    for (int64_t r = 0; status == FBP_OK && r < plan->forward_rows; r++) {
+        const struct buffers *b = &plan->training->gate[node];
+        memcpy((char *)to + (size_t)r * bytes, gradient ? b->grad_row[r] : b->out_row[r], bytes);
     }
     fbp_lock_release(&plan->lock);
     return status;
@@ -188,10 +199,10 @@ int fbp_update(fbp_plan *plan)
     fbp_lock_write(&plan->lock);
     fbp_weights_refresh(plan);
     fbp_update_begin(plan, 1);
-    plan->behind = 1;
+    plan->behind = plan->fold_due = 1;
     const double operations = 8.0 * (double)plan->parameters;
     struct fbp_team team;
-    fbp_team_open(&team, fbp_threads_for(operations), operations);
+    fbp_team_open(&team, fbp_threads_for(plan, operations), operations);
     fbp_update_from_grads(plan, &team);
     fbp_team_close(&team);
     fbp_update_end(plan);

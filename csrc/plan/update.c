@@ -1,5 +1,5 @@
-/* update.c: the numbers of an update, the update of one block of weights with its slots, and the pass that updates all weights from
- * grads where an update has to wait for the whole gradient (its norm) or for more batches. */
+/* update.c: the numbers of an update, the update of one block of weights with its slots, and the passes over all weights: the update
+ * from grads, where it has to wait for the whole gradient (its norm) or for more batches, and the limit to the norms of columns. */
 #include <math.h>
 #include <string.h>
 
@@ -26,7 +26,7 @@ static void correct(struct fbp_rule *rule, int64_t t)
 static void set_scale(struct fbp_rule *rule, double scale)
 {
     rule->scale = scale;
-    rule->plain = scale == 1 && rule->limit == INFINITY && rule->l2 == 0 && rule->decay == 0;
+    rule->plain = scale == 1 && rule->limit == INFINITY && rule->l2 == 0 && rule->l1 == 0 && rule->decay == 0;
 }
 
 /* What the next step does. It changes nothing that outlives the step: a step may be given up. */
@@ -44,6 +44,7 @@ void fbp_update_begin(struct fbp_plan *plan, int by_hand)
     for (int bias = 0; bias < 2; bias++) {
         const int decays = !bias || hyper[FBP_DECAY_BIASES] != 0;
         rule.l2 = decays ? hyper[FBP_L2] : 0;
+        rule.l1 = decays ? hyper[FBP_L1] : 0;
         rule.decay = decays ? hyper[FBP_RATE] * hyper[FBP_WEIGHT_DECAY] : 0;
         set_scale(&rule, 1.0 / (double)(gathered + 1));
         step->rule[bias] = rule;
@@ -80,6 +81,52 @@ static double norm(struct fbp_plan *plan, struct fbp_team *team)
     return sqrt(sum);
 }
 
+/* The columns of weights whose norm is limited: those of dense gates that are trained, in pieces of one panel. */
+static size_t limited_columns(const struct gate *gate)
+{
+    return gate->kind == FBP_GATE_DENSE && gate->trainable ? gate->units : 0;
+}
+
+struct limit {
+    struct fbp_plan *plan;
+    double weights;                 /* of all limited columns */
+    int parts;
+};
+
+/* The pieces that begin in part `part` of the weights. */
+static void limit_part(void *context, int part, int thread)
+{
+    const struct limit *l = context;
+    const struct fbp_plan *plan = l->plan;
+    const struct fbp_kernels *k = plan->kernels;
+    const double share = l->weights / l->parts;
+    double before = 0;
+    (void)thread;
+    for (int g = 0; g < plan->gates; g++) {
+        const struct gate *gate = &plan->gate[g];
+        const struct fbp_weights w = fbp_weights_of(plan, gate);
+        const size_t width = limited_columns(gate);
+        for (size_t j = 0; j < width; j += k->nr) {
+            const size_t cols = fbp_min(k->nr, width - j);
+            if (before >= part * share && (before < (part + 1) * share || part + 1 == l->parts))
+                k->limit_norms(fbp_at(plan, w.b, j / k->nr * (size_t)w.panel), w.ldb, gate->weights, cols, plan->hyper[FBP_MAX_NORM]);
+            before += (double)(cols * gate->weights);
+        }
+    }
+}
+
+#define LIMIT_PART 1e4              /* weights worth a part of their own */
+
+/* Shrinks the columns of W, one for each unit, that the update has made longer than allowed. */
+static void limit_all(struct fbp_plan *plan, struct fbp_team *team)
+{
+    struct limit l = {.plan = plan};
+    if (!(plan->hyper[FBP_MAX_NORM] > 0)) return;
+    for (int g = 0; g < plan->gates; g++) l.weights += (double)(limited_columns(&plan->gate[g]) * plan->gate[g].weights);
+    l.parts = l.weights < LIMIT_PART * team->threads ? 1 : team->threads;
+    fbp_team_run(team, limit_part, &l, l.parts);
+}
+
 /* Updates all weights from grads, shrunk to the norm asked for. A norm that is NaN makes all of them NaN. */
 void fbp_update_from_grads(struct fbp_plan *plan, struct fbp_team *team)
 {
@@ -91,6 +138,7 @@ void fbp_update_from_grads(struct fbp_plan *plan, struct fbp_team *team)
             for (int i = 0; i < 2; i++) set_scale(&rule[i], rule[i].scale * (most / length));
     }
     fbp_weights_phase(plan, NULL, 0, FBP_UPDATE, rule, team);
+    limit_all(plan, team);
 }
 
 /* Phase B of a training step. */
@@ -98,8 +146,9 @@ void fbp_update_phase(struct fbp_plan *plan, const struct workspace *ws, size_t 
 {
     const struct step *step = &plan->step;
     fbp_weights_phase(plan, ws, rows, step->product, step->rule, team);
-    if (!step->due || step->product == FBP_GRADIENTS_AND_UPDATE) return;
-    fbp_update_from_grads(plan, team);
+    if (!step->due) return;
+    if (step->product == FBP_GRADIENTS_AND_UPDATE) limit_all(plan, team);
+    else fbp_update_from_grads(plan, team);
 }
 
 /* Counts what the step has done. */
@@ -117,7 +166,7 @@ void fbp_update_block(const struct fbp_plan *plan, const struct fbp_rule *rule, 
     const struct fbp_optimizer_kernels *optimizer = &plan->kernels->optimizer[plan->optimizer];
     const size_t place = fbp_slot_place(plan, gate, i, j);
     struct fbp_update update = {.rows = rows, .cols = cols, .w = w, .ld = ld, .g = g, .ldg = ldg, .rule = rule};
-    update.ld_slot = (ptrdiff_t)(gate->wp ? plan->kernels->nr : gate->width);
+    update.ld_slot = (ptrdiff_t)(gate->wp ? plan->kernels->nr : gate->units);
     for (int s = 0; s < optimizer->slots; s++) update.slot[s] = fbp_at(plan, gate->slot[s], place);
     optimizer->update(&update);
 }
@@ -139,22 +188,29 @@ int64_t fbp_plan_updates(fbp_plan *plan)
     return updates;
 }
 
+void fbp_plan_set_updates(fbp_plan *plan, int64_t updates)
+{
+    fbp_lock_write(&plan->lock);
+    plan->updates = updates;
+    fbp_lock_release(&plan->lock);
+}
+
 void fbp_plan_copy_slot(fbp_plan *plan, int slot, void *values, int back)
 {
     const struct fbp_kernels *k = plan->kernels;
     fbp_lock_write(&plan->lock);
     for (int g = 0; g < plan->gates; g++) {
         const struct gate *gate = &plan->gate[g];
-        if (gate->kind != FBP_GATE_DENSE) continue;
+        if (gate->parameters == 0) continue;
         char *flat = fbp_at(plan, values, gate->w), *kept = gate->slot[slot];
         size_t rows = 0;                        /* those before row number `rows` are in panels */
         if (gate->wp) {
-            rows = gate->inputs;
-            (back ? k->pack : k->unpack)(flat, (ptrdiff_t)gate->width, rows, gate->width, kept);
+            rows = gate->weights;
+            (back ? k->pack : k->unpack)(flat, (ptrdiff_t)gate->units, rows, gate->units, kept);
         }
-        flat = fbp_at(plan, flat, rows * gate->width);
+        flat = fbp_at(plan, flat, rows * gate->units);
         kept = fbp_at(plan, kept, fbp_slot_place(plan, gate, rows, 0));
-        const size_t bytes = (gate->inputs + 1 - rows) * gate->width * k->size;
+        const size_t bytes = (gate->weights + (size_t)gate->bias - rows) * gate->units * k->size;
         memcpy(back ? kept : flat, back ? flat : kept, bytes);
     }
     fbp_lock_release(&plan->lock);

@@ -12,39 +12,40 @@
 /* Rows and columns of a gate's units; fewer rows where there are not many, for the threads to share. */
 static void unit_size(const struct fbp_plan *plan, const struct gate *gate, size_t *rows, size_t *cols)
 {
-    *rows = gate->wp ? UNIT_ROWS : gate->inputs > UNIT_ROWS ? NARROW_ROWS : NARROW_ROWS * 2 / 3;
-    *cols = gate->wp ? plan->kernels->nr : gate->width;
+    *rows = gate->wp ? UNIT_ROWS : gate->weights > UNIT_ROWS ? NARROW_ROWS : NARROW_ROWS * 2 / 3;
+    *cols = gate->wp ? plan->kernels->nr : fbp_min(gate->units, FBP_UNPACKED_BYTES / plan->kernels->size);
 }
 
-/* The units of all dense gates, with the cost of those before each; returns an fbp_status. */
+/* The units of all gates with parameters that are trained, with the cost of those before each; returns an fbp_status. */
 int fbp_weights_units(struct fbp_plan *plan)
 {
     size_t count = 0, rows, cols;                                   /* the last two of a unit */
     for (int g = 0; g < plan->gates; g++) {
         const struct gate *gate = &plan->gate[g];
-        if (gate->kind != FBP_GATE_DENSE) continue;
+        if (gate->parameters == 0 || !gate->trainable) continue;
         unit_size(plan, gate, &rows, &cols);
-        count += ((gate->width + cols - 1) / cols) * ((gate->inputs + rows - 1) / rows);
+        count += ((gate->units + cols - 1) / cols) * ((gate->weights + rows - 1) / rows);
     }
     if (count > INT32_MAX) return FBP_TOO_LARGE;
-    plan->unit = calloc(count + 1, sizeof *plan->unit);
-    if (plan->unit == NULL) return FBP_NO_MEMORY;
-    struct unit *u = plan->unit;
+    struct unit *unit = calloc(count + 1, sizeof *unit), *u = unit;
+    if (unit == NULL) return FBP_NO_MEMORY;
     double before = 0;
     for (int g = 0; g < plan->gates; g++) {
         const struct gate *gate = &plan->gate[g];
-        if (gate->kind != FBP_GATE_DENSE) continue;
+        if (gate->parameters == 0 || !gate->trainable) continue;
         unit_size(plan, gate, &rows, &cols);
-        for (size_t i = 0; i < gate->inputs; i += rows)
-            for (size_t j = 0; j < gate->width; j += cols, u++) {
-                const size_t i1 = fbp_min(i + rows, gate->inputs);
-                *u = (struct unit){.gate = g, .i0 = i, .i1 = i1, .j0 = j, .j1 = fbp_min(j + cols, gate->width),
-                                   .bias = i1 == gate->inputs, .before = before};
+        for (size_t i = 0; i < gate->weights; i += rows)
+            for (size_t j = 0; j < gate->units; j += cols, u++) {
+                const size_t i1 = fbp_min(i + rows, gate->weights);
+                *u = (struct unit){.gate = g, .i0 = i, .i1 = i1, .j0 = j, .j1 = fbp_min(j + cols, gate->units),
+                                   .bias = gate->bias && i1 == gate->weights, .before = before};
                 u->cost = (double)(u->i1 - u->i0 + (size_t)u->bias) * (double)(u->j1 - u->j0);
                 before += u->cost;
             }
     }
-    plan->units = (int)(u - plan->unit);
+    free(plan->unit);
+    plan->unit = unit;
+    plan->units = (int)(u - unit);
     return FBP_OK;
 }
 
@@ -64,7 +65,7 @@ static void exchange(const struct fbp_plan *plan, int into_params)
     for (int g = 0; g < plan->gates; g++) {
         const struct gate *gate = &plan->gate[g];
         if (gate->wp == NULL) continue;
-        (into_params ? k->unpack : k->pack)(fbp_at(plan, plan->params, gate->w), (ptrdiff_t)gate->width, gate->inputs, gate->width,
+        (into_params ? k->unpack : k->pack)(fbp_at(plan, plan->params, gate->w), (ptrdiff_t)gate->units, gate->weights, gate->units,
                                             gate->wp);
     }
 }
@@ -103,7 +104,7 @@ static void unit_product(const struct fbp_plan *plan, const struct workspace *ws
         const char *dz = fbp_at(plan, ws->gate[u->gate].grad, r * gate->ld + u->j0);
         k->gemm_cols(&(struct fbp_gemm){
             .m = u->i1 - u->i0, .n = u->j1 - u->j0, .k = next - r,
-            .a = ws->gate[gate->in[0]].out_row + r, .a0 = (ptrdiff_t)u->i0,
+            .a = ws->gate[gate->in[0].from].out_row + r, .a0 = (ptrdiff_t)u->i0,
             .b = dz, .ldb = (ptrdiff_t)gate->ld, .panel = (ptrdiff_t)k->nr,
             .start = first ? NULL : partial, .ldstart = ld,
             .c = last ? c : partial, .ldc = last ? ldc : ld,
@@ -113,31 +114,77 @@ static void unit_product(const struct fbp_plan *plan, const struct workspace *ws
     } while ((r = next) < rows);
 }
 
+/* The gradients of a norm's gain and shift: S dZ X^ and S dZ over the batch, cut and added as above; onto what is there if `add`. */
+static void unit_norm(const struct fbp_plan *plan, const struct workspace *ws, size_t rows, const struct unit *u, char *c, char *bias,
+                      int add)
+{
+    const struct gate *gate = &plan->gate[u->gate];
+    const struct buffers *b = &ws->gate[u->gate];
+    size_t r = 0;
+    do {                                                            /* also with no rows: 0 */
+        const size_t next = fbp_min(rows, r + FBP_REDUCTION_ROWS);
+        plan->kernels->column_sums(&(struct fbp_columns){
+            .k = next - r, .n = u->j1 - u->j0, .a = b->grad_row + r, .a0 = (ptrdiff_t)u->j0,
+            .b = fbp_at(plan, b->kept, r * gate->ld + u->j0), .ldb = (ptrdiff_t)gate->ld,
+            .sum = u->bias ? bias : NULL, .product = c, .more = add || r > 0});
+        r = next;
+    } while (r < rows);
+}
+
+/* The gradient of rows of an embedding: each the sum of dZ wherever its category was named, in the order of the batch. */
+static void unit_embedding(const struct fbp_plan *plan, const struct workspace *ws, size_t rows, const struct unit *u, char *c,
+                           ptrdiff_t ldc, int add)
+{
+    const struct gate *gate = &plan->gate[u->gate];
+    const size_t n = u->j1 - u->j0, columns = gate->width / gate->units;
+    for (size_t i = 0; !add && i < u->i1 - u->i0; i++) memset(fbp_at(plan, c, i * (size_t)ldc), 0, n * plan->kernels->size);
+    for (size_t r = 0; r < rows; r++)
+        for (size_t k = 0; k < columns; k++) {
+            const int64_t i = fbp_category(plan, ws, u->gate, r, k);
+            if (i < (int64_t)u->i0 || i >= (int64_t)u->i1) continue;
+            plan->kernels->add_rows(fbp_at(plan, c, ((size_t)i - u->i0) * (size_t)ldc), 0,
+                                    fbp_at(plan, ws->gate[u->gate].grad, r * gate->ld + k * gate->units + u->j0), 0, 1, n);
+        }
+}
+
+/* The gradient of a unit to c and `bias`, or where `add`, onto what is there. */
+static void unit_gradient(const struct fbp_plan *plan, const struct workspace *ws, size_t rows, const struct unit *u, char *c,
+                          ptrdiff_t ldc, char *bias, int add)
+{
+    switch (plan->gate[u->gate].kind) {
+    case FBP_GATE_DENSE: unit_product(plan, ws, rows, u, c, ldc, add ? FBP_ADD : FBP_STORE, 0, bias); break;
+    case FBP_GATE_EMBEDDING: unit_embedding(plan, ws, rows, u, c, ldc, add); break;
+    default: unit_norm(plan, ws, rows, u, c, bias, add);
+    }
+}
+
 static void run_unit(struct fbp_plan *plan, const struct workspace *ws, size_t rows, enum phase_b what,
                      const struct fbp_rule rule[2], const struct unit *u)
 {
     const struct gate *gate = &plan->gate[u->gate];
+    const int table = gate->kind == FBP_GATE_DENSE || gate->kind == FBP_GATE_EMBEDDING;     /* else a gain: as a bias */
     const size_t weights = u->i1 - u->i0, cols = u->j1 - u->j0;
-    const size_t block = gate->w + u->i0 * gate->width + u->j0, bias = gate->w + gate->inputs * gate->width + u->j0;
-    const ptrdiff_t ld_flat = (ptrdiff_t)gate->width;
+    const size_t block = gate->w + u->i0 * gate->units + u->j0, bias = gate->w + gate->weights * gate->units + u->j0;
+    const ptrdiff_t ld_flat = (ptrdiff_t)gate->units;
     _Alignas(64) char gradient[UNIT_BYTES], bias_gradient[FBP_UNPACKED_BYTES];
     const void *g = fbp_at(plan, plan->grads, block), *g_bias = fbp_at(plan, plan->grads, bias);
     ptrdiff_t ld, ldg = ld_flat;
     void *w = weights_at(plan, gate, u->i0, u->j0, &ld);
     int updated = 0;
     if (what == FBP_GRADIENTS || what == FBP_GRADIENTS_ADDED) {
-        unit_product(plan, ws, rows, u, fbp_at(plan, plan->grads, block), ld_flat, what == FBP_GRADIENTS ? FBP_STORE : FBP_ADD, 0,
-                     fbp_at(plan, plan->grads, bias));
+        unit_gradient(plan, ws, rows, u, fbp_at(plan, plan->grads, block), ld_flat, fbp_at(plan, plan->grads, bias),
+                      what == FBP_GRADIENTS_ADDED);
         return;
     }
     if (what == FBP_GRADIENTS_AND_UPDATE) {
         g = gradient, g_bias = bias_gradient, ldg = (ptrdiff_t)cols;
-        updated = plan->kernels->optimizer[plan->optimizer].epilogue == FBP_AXPY && rule->plain && rows <= FBP_REDUCTION_ROWS;
+        updated = gate->kind == FBP_GATE_DENSE && plan->kernels->optimizer[plan->optimizer].epilogue == FBP_AXPY && rule->plain &&
+                  rows <= FBP_REDUCTION_ROWS;
         if (updated) unit_product(plan, ws, rows, u, w, ld, FBP_AXPY, -rule->rate, bias_gradient);
-        else unit_product(plan, ws, rows, u, gradient, ldg, FBP_STORE, 0, bias_gradient);
+        else unit_gradient(plan, ws, rows, u, gradient, ldg, bias_gradient, 0);
     }
-    if (!updated) fbp_update_block(plan, rule, gate, u->i0, weights, u->j0, cols, w, ld, g, ldg);
-    if (u->bias) fbp_update_block(plan, rule + 1, gate, gate->inputs, 1, u->j0, cols, fbp_at(plan, plan->params, bias), 0, g_bias, 0);
+    if (!updated) fbp_update_block(plan, table ? rule : rule + 1, gate, u->i0, weights, u->j0, cols, w, ld, g, ldg);
+    if (u->bias) fbp_update_block(plan, rule + 1, gate, gate->weights, 1, u->j0, cols, fbp_at(plan, plan->params, bias), 0, g_bias, 0);
 }
 
 struct phase {

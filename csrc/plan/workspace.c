@@ -8,6 +8,20 @@
 #define SHARED_BYTES (16 << 20)
 #define OPERATIONS_PER_THREAD 3e5       /* work that pays for handing it to another thread: about a microsecond */
 
+/* What backward needs of a norm or dropout: X^ or the mask, and the statistics. */
+static void layout_kept(const struct fbp_plan *plan, struct workspace *ws, int g, int training)
+{
+    const struct gate *gate = &plan->gate[g];
+    struct buffers *b = &ws->gate[g];
+    const int row_norm = gate->kind == FBP_GATE_LAYER_NORM || gate->kind == FBP_GATE_RMS_NORM;
+    const int batch_norm = gate->kind == FBP_GATE_BATCH_NORM;
+    const size_t size = plan->kernels->size;
+    if (batch_norm) b->statistics = fbp_arena_cut(&ws->arena, FBP_COLUMN_ROWS, gate->ld, size);
+    if (!training) return;
+    if (row_norm) b->statistics = fbp_arena_cut(&ws->arena, ws->rows, 1, size);
+    if (row_norm || batch_norm || gate->kind == FBP_GATE_DROPOUT) b->kept = fbp_arena_cut(&ws->arena, ws->rows, gate->ld, size);
+}
+
 /* All pieces, in one order; measures while the arena is not open. */
 static void layout(const struct fbp_plan *plan, struct workspace *ws, int training)
 {
@@ -17,17 +31,24 @@ static void layout(const struct fbp_plan *plan, struct workspace *ws, int traini
         const struct gate *gate = &plan->gate[i];
         struct buffers *b = &ws->gate[i];
         b->ld = gate->ld;
-        b->out = fbp_arena_cut(arena, rows, gate->ld, size);
         b->out_row = fbp_arena_cut(arena, rows, 1, sizeof(void *));
+        if (gate->kind == FBP_GATE_CONSTANT) continue;                  /* one row for all, which the plan has */
+        b->out = fbp_arena_cut(arena, rows, gate->ld, size);
+        layout_kept(plan, ws, i, training);
         if (!training) continue;
-        b->grad = fbp_arena_cut(arena, rows, gate->ld, size);
+        if (gate->shares == 0) b->grad = fbp_arena_cut(arena, rows, gate->ld, size);
         b->grad_row = fbp_arena_cut(arena, rows, 1, sizeof(void *));
+        if (plan->kernels->act[gate->act].keeps) b->slope = fbp_arena_cut(arena, rows, gate->ld, size);
     }
     if (!training) return;
-    ws->label = fbp_arena_cut(arena, rows, 1, sizeof *ws->label);
-    ws->target = fbp_arena_cut(arena, rows, 1, sizeof *ws->target);
-    ws->target_copy = fbp_arena_cut(arena, rows, plan->gate[plan->gates - 1].ld, size);
-    ws->loss = fbp_arena_cut(arena, rows, 1, sizeof *ws->loss);
+    ws->weight = fbp_arena_cut(arena, rows, 1, sizeof *ws->weight);
+    for (int k = 0; k < plan->outputs; k++) {
+        struct targets *t = &ws->target[k];
+        t->label = fbp_arena_cut(arena, rows, 1, sizeof *t->label);
+        t->row = fbp_arena_cut(arena, rows, 1, sizeof *t->row);
+        t->copy = fbp_arena_cut(arena, rows, plan->gate[plan->output[k].node].ld, size);
+        t->loss = fbp_arena_cut(arena, rows, 1, sizeof *t->loss);
+    }
 }
 
 int fbp_workspace_create(const struct fbp_plan *plan, size_t rows, int training, struct workspace **result)
@@ -35,8 +56,9 @@ int fbp_workspace_create(const struct fbp_plan *plan, size_t rows, int training,
     struct workspace *ws = calloc(1, sizeof *ws);
     if (ws == NULL) return FBP_NO_MEMORY;
     ws->gate = calloc((size_t)plan->gates, sizeof *ws->gate);
+    ws->target = calloc((size_t)plan->outputs, sizeof *ws->target);
     ws->rows = rows;
-    int status = ws->gate ? FBP_OK : FBP_NO_MEMORY;
+    int status = ws->gate && ws->target ? FBP_OK : FBP_NO_MEMORY;
     if (status == FBP_OK) {
         layout(plan, ws, training);
         status = fbp_arena_open(&ws->arena);
@@ -46,12 +68,13 @@ int fbp_workspace_create(const struct fbp_plan *plan, size_t rows, int training,
         return status;
     }
     layout(plan, ws, training);
-    for (int i = 0; i < plan->gates; i++) {
+    for (int i = plan->gates - 1; i >= 0; i--) {
         struct buffers *b = &ws->gate[i];
+        if (plan->gate[i].shares) b->grad = ws->gate[plan->gate[i].shares].grad;
         const size_t stride = b->ld * plan->kernels->size;
         for (size_t r = 0; r < rows; r++) {
-            b->out_row[r] = b->out + r * stride;
-            if (training) b->grad_row[r] = b->grad + r * stride;
+            b->out_row[r] = b->out ? b->out + r * stride : plan->gate[i].constant;
+            if (b->grad) b->grad_row[r] = b->grad + r * stride;
         }
     }
     *result = ws;
@@ -63,6 +86,7 @@ void fbp_workspace_destroy(struct workspace *ws)
     if (ws == NULL) return;
     fbp_arena_close(&ws->arena);
     free(ws->gate);
+    free(ws->target);
     free(ws);
 }
 
@@ -76,12 +100,14 @@ int fbp_training_workspace(struct fbp_plan *plan, size_t rows)
     struct workspace *old = plan->training;
     plan->training = ws;                            /* first: a fork may come between any two lines */
     plan->forward_rows = -1;
+    plan->backward_wanted = 0;
     fbp_workspace_destroy(old);
     return FBP_OK;
 }
 
-int fbp_threads_for(double operations)
+int fbp_threads_for(const struct fbp_plan *plan, double operations)
 {
+    if (plan->alone) return 1;
     const double most = operations / OPERATIONS_PER_THREAD;
     const int threads = fbp_get_threads();
     return most < 2 ? 1 : most < threads ? (int)most : threads;
@@ -91,7 +117,7 @@ int fbp_threads_for(double operations)
  * a few rows that costs more than is gained, until the weights are so many that they come from memory anyway. */
 int fbp_training_threads(const struct fbp_plan *plan, int64_t rows)
 {
-    const int threads = fbp_threads_for(plan->operations * (double)rows);
+    const int threads = fbp_threads_for(plan, plan->operations * (double)rows);
     if (plan->parameters * plan->kernels->size > SHARED_BYTES) return threads;
     return rows < ROWS_PER_THREAD * threads ? 1 : threads;
 }
@@ -100,5 +126,6 @@ int fbp_training_threads(const struct fbp_plan *plan, int64_t rows)
 int fbp_row_parts(const struct fbp_plan *plan, int64_t rows, int threads)
 {
     const int64_t block = (int64_t)plan->row_block, each = (rows + block * threads - 1) / (block * threads);
+    if (plan->alone) return 1;
     return rows < threads ? 1 : each * threads > MOST_PARTS ? MOST_PARTS : (int)each * threads;
 }

@@ -9,14 +9,17 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
+import operator
 import os
+from threading import get_ident as _get_ident
 
 import numpy as np
 
 
 cdef extern from "fbp.h" nogil:
     enum:
-        FBP_OK, FBP_PAUSED, FBP_NO_MEMORY, FBP_TOO_LARGE, FBP_NO_ISA, FBP_BAD_GRAPH, FBP_BAD_LABEL, FBP_BAD_TARGET, FBP_NO_FORWARD
+        FBP_OK, FBP_PAUSED, FBP_NO_MEMORY, FBP_TOO_LARGE, FBP_NO_ISA, FBP_BAD_GRAPH, FBP_BAD_LABEL, FBP_BAD_TARGET, FBP_BAD_INDEX
+        FBP_NO_FORWARD, FBP_STOPPED, FBP_LOSS_NONE, FBP_LOSS_CUSTOM, FBP_SETTINGS
         FBP_F32, FBP_F64, FBP_HYPER
         FBP_TYPE_F32, FBP_TYPE_F64, FBP_TYPE_F16, FBP_TYPE_I8, FBP_TYPE_I16, FBP_TYPE_I32, FBP_TYPE_I64
         FBP_TYPE_U8, FBP_TYPE_U16, FBP_TYPE_U32, FBP_TYPE_U64
@@ -30,17 +33,39 @@ cdef extern from "fbp.h" nogil:
     int fbp_check_finite(const fbp_array *y, int dtype, int64_t *where)
     ctypedef struct fbp_node "struct fbp_node":
         int gate
-        int in_ "in"[2]
+        const int *in_ "in"
+        int ins
         int64_t width
+        double setting[2]
+        const double *values
         int activation
+        double parameter
+        int (*function)(void *, int64_t, int64_t, void *, void *, Py_ssize_t) noexcept nogil
+        void *context
+        int trainable
+    ctypedef struct fbp_output "struct fbp_output":
+        int node, loss
+        double parameter, weight
+        int (*function)(void *, int, int64_t, int64_t, int64_t, const void *, Py_ssize_t, double *, void *, Py_ssize_t) noexcept nogil
+        void *context
     ctypedef struct fbp_graph "struct fbp_graph":
         const fbp_node *node
-        int nodes, dtype, loss, optimizer
+        int nodes
+        const fbp_output *output
+        int outputs, dtype, optimizer
+        uint64_t seed
     ctypedef struct fbp_plan:
         pass
     int fbp_plan_create(const fbp_graph *graph, const char *isa, fbp_plan **plan)
     void fbp_plan_destroy(fbp_plan *plan)
     const char *fbp_plan_isa(const fbp_plan *plan)
+    int fbp_plan_inputs(const fbp_plan *plan)
+    int64_t fbp_plan_state_offset(const fbp_plan *plan, int node)
+    int64_t fbp_plan_state_size(const fbp_plan *plan)
+    void *fbp_plan_state(fbp_plan *plan)
+    int fbp_plan_set_trainable(fbp_plan *plan, int node, int trainable)
+    int64_t fbp_plan_draws(fbp_plan *plan)
+    void fbp_plan_set_draws(fbp_plan *plan, int64_t draws)
     int64_t fbp_plan_width(const fbp_plan *plan, int node)
     int64_t fbp_plan_offset(const fbp_plan *plan, int node)
     int64_t fbp_plan_parameters(const fbp_plan *plan)
@@ -51,22 +76,35 @@ cdef extern from "fbp.h" nogil:
     int fbp_plan_slots(const fbp_plan *plan)
     void fbp_plan_copy_slot(fbp_plan *plan, int slot, void *values, int back)
     int64_t fbp_plan_updates(fbp_plan *plan)
+    void fbp_plan_set_updates(fbp_plan *plan, int64_t updates)
     void fbp_plan_export(fbp_plan *plan, int count)
     void fbp_plan_set_hyper(fbp_plan *plan, const double *hyper)
     ctypedef struct fbp_run "struct fbp_run":
         const int64_t *order
+        const double *weights
         int64_t next, end, batch
-        double loss, loss_sum
+        double loss, loss_sum, weight_sum
         int64_t steps
         int (*interrupted)() noexcept nogil
-    int fbp_train(fbp_plan *plan, const fbp_array *x, const fbp_array *y, int labels, fbp_run *run)
-    int fbp_predict(fbp_plan *plan, const fbp_array *x, void *out, int64_t *next, int (*interrupted)() noexcept nogil)
-    int fbp_forward(fbp_plan *plan, const fbp_array *x, void *out)
+    ctypedef struct fbp_targets "struct fbp_targets":
+        fbp_array y
+        int labels
+    ctypedef struct fbp_result "struct fbp_result":
+        int node
+        void *out
+    int fbp_train(fbp_plan *plan, const fbp_array *x, const fbp_targets *y, fbp_run *run)
+    int fbp_predict(fbp_plan *plan, const fbp_array *x, const fbp_result *result, int results, int64_t *next,
+                    int (*interrupted)() noexcept nogil)
+    int fbp_forward(fbp_plan *plan, const fbp_array *x, int training, void **out)
     int64_t fbp_forward_rows(const fbp_plan *plan)
-    int fbp_backward(fbp_plan *plan, const fbp_array *dout, void *dx)
+    int fbp_backward(fbp_plan *plan, const fbp_array *dout, void **dx)
+    int fbp_plan_kept(fbp_plan *plan, int node, int gradient, void *to)
     int fbp_update(fbp_plan *plan)
-    int fbp_loss_gradient(int loss, int dtype, const void *out, int64_t width, const fbp_array *y, int labels, double *value,
-                          void *dout)
+    int fbp_loss_gradient(int loss, int dtype, const void *out, int64_t width, const fbp_array *y, int labels,
+                          const double *weight, double a, double *value, void *dout)
+    int fbp_loss_takes_labels(int i)
+    int64_t fbp_loss_target_width(int i, int64_t outputs)
+    int fbp_check_weights(const double *weight, int64_t rows, int64_t *where, double *sum)
     const char *fbp_activation_name(int i)
     const char *fbp_loss_name(int i)
     const char *fbp_optimizer_name(int i)
@@ -108,211 +146,59 @@ cdef int _interrupted() noexcept with gil:
     return 1
 
 
-# ---- arrays ---------------------------------------------------------------------------------------------------------------
-
-cdef extern from *:
-    """
-    #define NPY_NO_DEPRECATED_API NPY_2_0_API_VERSION
-    #include <numpy/arrayobject.h>
-    #define ARRAY_CHECK(o) PyArray_Check(o)
-    #define ARRAY_DATA(o) PyArray_BYTES((PyArrayObject *)(o))
-    #define ARRAY_NDIM(o) PyArray_NDIM((PyArrayObject *)(o))
-    #define ARRAY_SHAPE(o, i) PyArray_DIM((PyArrayObject *)(o), i)
-    #define ARRAY_STRIDE(o, i) PyArray_STRIDE((PyArrayObject *)(o), i)
-    #define ARRAY_TYPE(o) PyArray_TYPE((PyArrayObject *)(o))
-    #define ARRAY_SIZE(o) PyArray_ITEMSIZE((PyArrayObject *)(o))
-    #define ARRAY_SWAPPED(o) PyArray_ISBYTESWAPPED((PyArrayObject *)(o))
-    #define ARRAY_CARRAY(o) PyArray_ISCARRAY((PyArrayObject *)(o))
-    """
-    int _import_array() except -1
-    bint ARRAY_CHECK(object)
-    char *ARRAY_DATA(object)
-    int ARRAY_NDIM(object)
-    Py_ssize_t ARRAY_SHAPE(object, int)
-    Py_ssize_t ARRAY_STRIDE(object, int)
-    int ARRAY_TYPE(object)
-    int ARRAY_SIZE(object)
-    bint ARRAY_SWAPPED(object)
-    bint ARRAY_CARRAY(object)       # C-contiguous, aligned, writable, native byte order
-    object PyArray_EMPTY(int ndim, Py_ssize_t *shape, int type, int fortran)
-    enum:
-        NPY_BOOL, NPY_HALF, NPY_FLOAT, NPY_DOUBLE, NPY_BYTE, NPY_UBYTE, NPY_SHORT, NPY_USHORT, NPY_INT, NPY_UINT, NPY_LONG
-        NPY_ULONG, NPY_LONGLONG, NPY_ULONGLONG
-
-_import_array()
-
-
-cdef int _element_type(object array):
-    """The enum fbp_type of a NumPy array's elements, or -1."""
-    cdef int code = ARRAY_TYPE(array), size = ARRAY_SIZE(array), log = size > 1
-    log += (size > 2) + (size > 4)
-    if code == NPY_FLOAT:
-        return FBP_TYPE_F32
-    if code == NPY_DOUBLE:
-        return FBP_TYPE_F64
-    if code == NPY_HALF:
-        return FBP_TYPE_F16
-    if code in (NPY_BYTE, NPY_SHORT, NPY_INT, NPY_LONG, NPY_LONGLONG):
-        return FBP_TYPE_I8 + log
-    if code in (NPY_BOOL, NPY_UBYTE, NPY_USHORT, NPY_UINT, NPY_ULONG, NPY_ULONGLONG):
-        return FBP_TYPE_U8 + log
-    return -1
-
-
-cdef class _Array:
-    """One argument, held until this object dies, and its description for C."""
-    cdef fbp_array a
-    cdef int ndim
-    cdef object value
-
-    @property
-    def shape(self):
-        return self.value.shape
-
-    cdef bint overlaps(self, const char *low, const char *high):
-        """Whether any element may lie in low .. high."""
-        cdef const char *first = self.a.data
-        cdef const char *last = self.a.data + ARRAY_SIZE(self.value)
-        cdef Py_ssize_t reach
-        if self.a.rows == 0 or self.a.cols == 0:
-            return False
-        reach = (self.a.rows - 1) * self.a.row_stride
-        if reach < 0:
-            first += reach
-        else:
-            last += reach
-        reach = (self.a.cols - 1) * self.a.col_stride
-        if reach < 0:
-            first += reach
-        else:
-            last += reach
-        return first < high and low < last
-
-
-cdef _Array _read(object value, str name):
-    """Any array-like of one or two dimensions that holds real numbers."""
-    cdef _Array array = _Array.__new__(_Array)
-    if not ARRAY_CHECK(value):
-        try:
-            value = np.asarray(value)
-        except ValueError:
-            raise ValueError(f"{name} must be a rectangular array, got rows of different lengths") from None
-    array.value = value
-    array.a.type = _element_type(value)
-    if array.a.type < 0:
-        raise TypeError(f"{name} must hold real numbers, got dtype {value.dtype}")
-    array.a.swapped = ARRAY_SWAPPED(value)
-    array.ndim = ARRAY_NDIM(value)
-    array.a.data = ARRAY_DATA(value)
-    array.a.rows = ARRAY_SHAPE(value, 0) if array.ndim >= 1 else 1
-    array.a.cols = ARRAY_SHAPE(value, 1) if array.ndim >= 2 else 1
-    array.a.row_stride = ARRAY_STRIDE(value, 0) if array.ndim >= 1 else 0
-    array.a.col_stride = ARRAY_STRIDE(value, 1) if array.ndim >= 2 else 0
-    return array
-
-
-cdef object _matrix(int64_t rows, int64_t cols, int dtype):
-    """A new array."""
-    cdef Py_ssize_t shape[2]
-    shape[0] = rows
-    shape[1] = cols
-    return PyArray_EMPTY(2, shape, NPY_FLOAT if dtype == FBP_F32 else NPY_DOUBLE, 0)
-
-
-cdef _Array _read_matrix(object value, str name, int64_t width):
-    cdef _Array array = _read(value, name)
-    if array.ndim != 2 or array.a.cols != width:
-        raise ValueError(f"{name} must have shape (batch, {width}), got {array.shape}")
-    return array
-
-
-cdef _Array _read_order(object order, int64_t rows):
-    cdef _Array array = _read(order, "order")
-    if array.ndim != 1 or array.a.rows != rows or array.a.type != FBP_TYPE_I64 or not order.flags.c_contiguous:
-        raise ValueError(f"order must be a contiguous int64 vector of {rows} row numbers, got {order.dtype} {array.shape}")
-    return array
-
-
-cdef class _Vector:
-    """Memory of a plan as a buffer of reals. While one of the parameters is out, the plan assumes that they are written."""
-    cdef Plan plan
-    cdef char *data
-    cdef Py_ssize_t shape[1]
-    cdef Py_ssize_t strides[1]
-    cdef bint parameters
-
-    def __getbuffer__(self, Py_buffer *buffer, int flags):
-        buffer.buf = self.data
-        buffer.obj = self
-        buffer.itemsize = self.strides[0]
-        buffer.len = self.shape[0] * self.strides[0]
-        buffer.format = NULL
-        if flags & PyBUF_FORMAT:
-            buffer.format = <char *>"f" if self.plan.dtype == FBP_F32 else <char *>"d"
-        buffer.ndim = 1
-        buffer.shape = self.shape
-        buffer.strides = self.strides
-        buffer.suboffsets = NULL
-        buffer.readonly = 0
-        buffer.internal = NULL
-        if self.parameters:
-            with nogil:
-                fbp_plan_export(self.plan.plan, 1)
-
-    def __releasebuffer__(self, Py_buffer *buffer):
-        if self.parameters:
-            fbp_plan_export(self.plan.plan, -1)
-
-
-# ---- plans ----------------------------------------------------------------------------------------------------------------
-
-cdef str _sizes(list nodes):
-    return "inputs and units " + ", ".join([str(node[3]) for node in nodes if node[3]])
+include "_arrays.pxi"
+include "_callbacks.pxi"
+include "_graph.pxi"
 
 
 cdef class Plan:
-    """A compiled graph. nodes: tuples (gate, in0, in1, width, activation), numbers as in fbp.h."""
-    cdef fbp_plan *plan
-    cdef int dtype, loss, size
-    cdef readonly int64_t features, width
-    cdef object numpy_dtype
-    cdef bint takes_labels
+    """A compiled graph.
 
-    def __cinit__(self, list nodes, str dtype, int loss, int optimizer, isa=None):
-        cdef fbp_graph graph
-        cdef fbp_node *node = <fbp_node *>calloc(len(nodes) + 1, sizeof(fbp_node))
+    nodes: tuples (gate, inputs, width, settings, values, activation, parameter, function, trainable), numbers as in fbp.h;
+    outputs: tuples (node, loss, parameter, weight, function).
+    """
+    cdef fbp_plan *plan
+    cdef int dtype, size
+    cdef readonly int inputs, outputs, nodes
+    cdef readonly int64_t features, width   # of the first input and output
+    cdef object numpy_dtype
+    cdef bint simple                        # one input, one output, no function of the user's own: the hot path
+    cdef int first_output, first_loss
+    cdef list output, loss, input, callbacks
+
+    def __cinit__(self, list nodes, list outputs, str dtype, int optimizer, isa=None, uint64_t seed=0):
+        cdef _Graph graph
         cdef bytes name = isa.encode() if isa is not None else b""
         cdef int status
-        if node == NULL:
-            raise MemoryError()
+        self.callbacks = []
         try:
-            for i, (gate, in0, in1, width, activation) in enumerate(nodes):
-                node[i].gate = gate
-                node[i].in_[0] = in0
-                node[i].in_[1] = in1
-                node[i].width = width
-                node[i].activation = activation
-            self.dtype = FBP_F32 if dtype == "float32" else FBP_F64
-            graph.node = node
-            graph.nodes = <int>len(nodes)
-            graph.dtype = self.dtype
-            graph.loss = loss
-            graph.optimizer = optimizer
-            status = fbp_plan_create(&graph, <const char *>name if isa is not None else NULL, &self.plan)
+            graph = _Graph(nodes, outputs, self.callbacks)
         except OverflowError:
             raise _error(FBP_TOO_LARGE, _sizes(nodes)) from None
-        finally:
-            free(node)
+        self.dtype = graph.graph.dtype = FBP_F32 if dtype == "float32" else FBP_F64
+        graph.graph.optimizer = optimizer
+        graph.graph.seed = seed
+        for callback in self.callbacks:
+            (<_Callback>callback).dtype = self.dtype
+        status = fbp_plan_create(&graph.graph, <const char *>name if isa is not None else NULL, &self.plan)
         if status == FBP_NO_ISA:
             raise _no_isa(isa)
         if status != FBP_OK:
             raise _error(status, _sizes(nodes))
         self.numpy_dtype = np.dtype(dtype)
         self.size = 4 if self.dtype == FBP_F32 else 8
-        self.features = fbp_plan_width(self.plan, 0)
-        self.width = fbp_plan_width(self.plan, <int>len(nodes) - 1)
-        self.loss = loss
-        self.takes_labels = loss >= 0 and LOSSES[loss] == "cross_entropy"
+        self.nodes = <int>len(nodes)
+        self.input = [i for i in range(len(nodes)) if nodes[i][0] == 0]
+        self.output = [entry[0] for entry in outputs]
+        self.loss = [entry[1] for entry in outputs]
+        self.inputs = <int>len(self.input)
+        self.outputs = <int>len(outputs)
+        self.simple = self.inputs == 1 and self.outputs == 1 and not self.callbacks
+        self.first_output, self.first_loss = self.output[0], self.loss[0]
+        self.features = fbp_plan_width(self.plan, self.input[0])
+        self.width = fbp_plan_width(self.plan, self.output[0])
+        for node, loss in zip(self.output, self.loss):
+            _target_width(loss, fbp_plan_width(self.plan, node))        # or raise
 
     def __dealloc__(self):
         fbp_plan_destroy(self.plan)
@@ -335,25 +221,46 @@ cdef class Plan:
     def offset(self, int node):
         return fbp_plan_offset(self.plan, node)
 
+    def state_offset(self, int node):
+        return fbp_plan_state_offset(self.plan, node)
+
     def operations(self, int64_t rows):
         return fbp_plan_operations(self.plan, rows)
 
-    cdef object _vector(self, void *data, bint parameters):
+    cdef object _vector(self, void *data, int64_t reals, bint parameters):
         cdef _Vector vector = _Vector.__new__(_Vector)
-        if fbp_plan_parameters(self.plan) == 0:
+        if reals == 0:
             return np.empty(0, self.numpy_dtype)
         vector.plan = self
         vector.data = <char *>data
-        vector.shape[0] = fbp_plan_parameters(self.plan)
+        vector.shape[0] = reals
         vector.strides[0] = self.size
         vector.parameters = parameters
         return np.asarray(memoryview(vector))
 
     def params(self):
-        return self._vector(fbp_plan_params(self.plan), True)
+        return self._vector(fbp_plan_params(self.plan), fbp_plan_parameters(self.plan), True)
 
     def grads(self):
-        return self._vector(fbp_plan_grads(self.plan), False)
+        return self._vector(fbp_plan_grads(self.plan), fbp_plan_parameters(self.plan), False)
+
+    def state(self):
+        return self._vector(fbp_plan_state(self.plan), fbp_plan_state_size(self.plan), True)
+
+    def set_trainable(self, int node, bint trainable):
+        cdef int status
+        with nogil:
+            status = fbp_plan_set_trainable(self.plan, node, trainable)
+        if status != FBP_OK:
+            raise _error(status, "")
+
+    @property
+    def draws(self):
+        return fbp_plan_draws(self.plan)
+
+    @draws.setter
+    def draws(self, int64_t value):
+        fbp_plan_set_draws(self.plan, value)
 
     @property
     def slots(self):
@@ -363,16 +270,33 @@ cdef class Plan:
     def updates(self):
         return fbp_plan_updates(self.plan)
 
+    @updates.setter
+    def updates(self, value):
+        cdef int64_t count = operator.index(value)
+        if count < 0:
+            raise ValueError(f"updates must be at least 0, got {count}")
+        with nogil:
+            fbp_plan_set_updates(self.plan, count)
+
+    cdef _copy_slot(self, int i, object values, bint back):
+        cdef void *data = ARRAY_DATA(values)
+        if not 0 <= i < fbp_plan_slots(self.plan):
+            raise ValueError(f"slot must be from 0 to {self.slots - 1}, got {i}")
+        with nogil:
+            fbp_plan_copy_slot(self.plan, i, data, back)
+
     def slot(self, int i):
         """A copy of state vector i of the optimizer, in the order of params."""
-        cdef void *to
-        if not 0 <= i < self.slots:
-            raise ValueError(f"slot must be from 0 to {self.slots - 1}, got {i}")
         values = np.empty(self.parameters, self.numpy_dtype)
-        to = ARRAY_DATA(values)
-        with nogil:
-            fbp_plan_copy_slot(self.plan, i, to, 0)
+        self._copy_slot(i, values, False)
         return values
+
+    def set_slot(self, int i, values):
+        """State vector i of the optimizer becomes a copy of values, real numbers in the order of params."""
+        cdef _Array array = _read(values, "values")
+        if array.ndim != 1 or array.a.rows != self.parameters:
+            raise ValueError(f"values must have shape ({self.parameters},), got {array.shape}")
+        self._copy_slot(i, np.ascontiguousarray(array.value, self.numpy_dtype), True)
 
     def set_hyper(self, *values):
         cdef double hyper[FBP_HYPER]
@@ -381,88 +305,184 @@ cdef class Plan:
         with nogil:
             fbp_plan_set_hyper(self.plan, hyper)
 
-    cdef _Array _targets(self, object y, str name, int64_t rows, bint *labels, bint check):
-        return _read_targets(y, name, rows, self.width, self.dtype, self.takes_labels, labels, check)
+    # Arguments: an array where there is one input or output, else a sequence with one array for each.
+
+    cdef list _each(self, object values, str name, int count):
+        if not isinstance(values, (list, tuple)) or len(values) != count:
+            came = f"{len(values)} of them" if isinstance(values, (list, tuple)) else type(values).__name__
+            raise ValueError(f"{name} must be a list of {count} arrays, got {came}")
+        return list(values)
+
+    cdef _Arrays _read_inputs(self, object x, str name):
+        """Every input, all of as many rows."""
+        cdef list arrays
+        cdef _Array first, array
+        if self.inputs == 1:
+            return _Arrays([_read_matrix(x, name, self.features)])
+        arrays = [_read_matrix(value, f"{name}[{i}]", fbp_plan_width(self.plan, self.input[i]))
+                  for i, value in enumerate(self._each(x, name, self.inputs))]
+        first = arrays[0]
+        for i, other in enumerate(arrays):
+            array = other
+            if array.a.rows != first.a.rows:
+                raise ValueError(f"{name}[{i}] must have as many rows as {name}[0], {first.a.rows}, got {array.shape}")
+        return _Arrays(arrays)
+
+    cdef _Targets _read_outputs(self, object y, str name, int64_t rows, bint check):
+        """The targets of every output."""
+        cdef bint labels
+        cdef _Array array
+        cdef _Targets targets = _Targets(self.outputs)
+        values = [y] if self.outputs == 1 else self._each(y, name, self.outputs)
+        for k in range(self.outputs):
+            each = name if self.outputs == 1 else f"{name}[{k}]"
+            if self.loss[k] == FBP_LOSS_CUSTOM:
+                array = _read_rows(values[k], each, rows)
+                labels = False
+            else:
+                array = _read_targets(values[k], each, rows, fbp_plan_width(self.plan, self.output[k]), self.dtype, self.loss[k],
+                                      &labels, check)
+            targets.add(k, array, labels)
+        return targets
 
     def check(self, x, y, str x_name, str y_name):
         """Raises what training on (x, y) would raise; returns the number of rows."""
-        cdef bint labels
-        cdef _Array xa = _read_matrix(x, x_name, self.features)
-        if xa.a.rows == 0:
-            raise ValueError(f"{x_name} must have at least one row, got {xa.shape}")
-        self._targets(y, y_name, xa.a.rows, &labels, True)
-        return xa.a.rows
+        cdef _Arrays inputs = self._read_inputs(x, x_name)
+        if inputs.a.rows == 0:
+            raise ValueError(f"{x_name} must have at least one row, got {(<_Array>inputs.held[0]).shape}")
+        self._read_outputs(y, y_name, inputs.a.rows, True)
+        return inputs.a.rows
 
-    cdef double _train(self, _Array x, _Array y, bint labels, fbp_run *run, bint mean) except? -1.0:
+    cdef object _failed(self, int status, object x, str x_name, str detail):
+        """The exception of a status of forward, predict or a training step."""
+        if status == FBP_STOPPED:
+            return _taken_error(self.callbacks)
+        if status == FBP_BAD_INDEX:
+            return ValueError(f"{x_name} must hold whole numbers below `categories` where an embedding takes them, got others")
+        return _error(status, detail)
+
+    cdef double _train(self, object x, object y, const fbp_array *xs, const fbp_targets *ys, fbp_run *run, bint mean) except? -1.0:
         cdef int status = FBP_PAUSED
         while status == FBP_PAUSED:
             with nogil:
-                status = fbp_train(self.plan, &x.a, &y.a, labels, run)
+                status = fbp_train(self.plan, xs, ys, run)
             if status == FBP_PAUSED:
                 PyErr_CheckSignals()
         if status == FBP_BAD_LABEL or status == FBP_BAD_TARGET:
-            self._targets(y.value, "y", y.a.rows, &labels, True)    # says which
+            self._read_outputs(y, "y", xs.rows, True)           # says which
         if status != FBP_OK:
-            raise _error(status, f"batches of {run.batch} rows")
-        return run.loss_sum / <double>run.end if mean else run.loss
+            raise self._failed(status, x, "x", f"batches of {run.batch} rows")
+        if not mean:
+            return run.loss
+        return run.loss_sum / run.weight_sum if run.weight_sum > 0 else 0.0
 
-    def train_step(self, x, y):
+    cdef _start(self, fbp_run *run, int64_t rows, int64_t batch, object weights, const int64_t *order):
+        run.order = order
+        run.weights = NULL
+        if weights is not None:
+            if not (ARRAY_CHECK(weights) and ARRAY_NDIM(weights) == 1 and ARRAY_SHAPE(weights, 0) == rows and
+                    _element_type(weights) == FBP_TYPE_F64 and ARRAY_CARRAY(weights)):
+                raise ValueError(f"weights must be {rows} contiguous float64 numbers")
+            run.weights = <const double *>ARRAY_DATA(weights)
+        run.next = 0
+        run.end = rows
+        run.batch = batch
+        run.loss_sum = 0
+        run.weight_sum = 0
+        run.steps = 0
+        run.interrupted = _interrupted
+
+    def train_step(self, x, y, weights=None):
         """One step on the whole of x and y; returns the loss before the update."""
         cdef bint labels
         cdef fbp_run run
-        cdef _Array xa = _read_matrix(x, "x", self.features)
-        cdef _Array ya
+        cdef fbp_targets targets
+        cdef _Array xa, ya
+        cdef _Arrays inputs
+        cdef _Targets outputs
+        if not self.simple:
+            inputs = self._read_inputs(x, "x")
+            if inputs.a.rows == 0:
+                raise ValueError(f"x must have at least one row, got {(<_Array>inputs.held[0]).shape}")
+            outputs = self._read_outputs(y, "y", inputs.a.rows, fbp_forward_rows(self.plan) > 0)
+            self._start(&run, inputs.a.rows, inputs.a.rows, weights, NULL)
+            _offer(self.callbacks, outputs, None)
+            return self._train(x, y, inputs.a, outputs.a, &run, False)
+        xa = _read_matrix(x, "x", self.features)
         if xa.a.rows == 0:
             raise ValueError(f"x must have at least one row, got {xa.shape}")
         # A bad target is found on the way, before anything but kept activations has changed; if there are any, look first.
-        ya = self._targets(y, "y", xa.a.rows, &labels, fbp_forward_rows(self.plan) > 0)
-        run.order = NULL
-        run.next = 0
-        run.end = run.batch = xa.a.rows
-        run.loss_sum = 0
-        run.steps = 0
-        run.interrupted = _interrupted
-        return self._train(xa, ya, labels, &run, False)
+        ya = _read_targets(y, "y", xa.a.rows, self.width, self.dtype, self.first_loss, &labels, fbp_forward_rows(self.plan) > 0)
+        targets.y = ya.a
+        targets.labels = labels
+        self._start(&run, xa.a.rows, xa.a.rows, weights, NULL)
+        return self._train(x, y, &xa.a, &targets, &run, False)
 
-    def train_epoch(self, x, y, order, int64_t batch):
+    def train_epoch(self, x, y, order, int64_t batch, weights=None):
         """Steps of `batch` rows over all rows in `order` (int64, or None); returns the mean loss."""
-        cdef bint labels
         cdef fbp_run run
-        cdef _Array xa = _read_matrix(x, "X", self.features)
-        cdef _Array ya = self._targets(y, "y", xa.a.rows, &labels, False)
+        cdef _Arrays inputs = self._read_inputs(x, "X")
+        cdef _Targets outputs = self._read_outputs(y, "y", inputs.a.rows, False)
         cdef _Array oa
-        run.order = NULL
+        cdef const int64_t *row = NULL
         if order is not None:
-            oa = _read_order(order, xa.a.rows)
-            run.order = <const int64_t *>oa.a.data
-        run.next = 0
-        run.end = xa.a.rows
-        run.batch = batch
-        run.loss_sum = 0
-        run.steps = 0
-        run.interrupted = _interrupted
-        return self._train(xa, ya, labels, &run, True)
+            oa = _read_order(order, inputs.a.rows)
+            row = <const int64_t *>oa.a.data
+        self._start(&run, inputs.a.rows, batch, weights, row)
+        _offer(self.callbacks, outputs, order)
+        return self._train(x, y, inputs.a, outputs.a, &run, True)
 
-    def predict(self, x, out=None):
-        """out (rows, width) for x (rows, features)."""
-        cdef _Array xa = _read_matrix(x, "X", self.features)
-        cdef int64_t next = 0, rows = xa.a.rows
-        cdef int status = FBP_PAUSED
-        cdef void *to
+    def predict(self, x, out=None, nodes=None):
+        """The output, (rows, width), for x; a list of them for several outputs, or for the nodes named."""
+        cdef _Array xa
+        cdef fbp_result result
+        if not self.simple or nodes is not None:
+            return self._predict_nodes(x, out, nodes)
+        xa = _read_matrix(x, "X", self.features)
         if out is None:
-            out = _matrix(rows, self.width, self.dtype)
+            out = _matrix(xa.a.rows, self.width, self.dtype)
         else:
-            self._check_result(out, rows)
+            self._check_result(out, xa.a.rows)
             self._check_apart(xa, out)
-        to = ARRAY_DATA(out)
-        while status == FBP_PAUSED and rows > 0:
+        result.node = self.first_output
+        result.out = ARRAY_DATA(out)
+        self._predict(x, &xa.a, &result, 1)
+        return out
+
+    cdef _predict(self, object x, const fbp_array *xs, const fbp_result *result, int results):
+        cdef int64_t next = 0
+        cdef int status = FBP_PAUSED
+        while status == FBP_PAUSED and xs.rows > 0:
             with nogil:
-                status = fbp_predict(self.plan, &xa.a, to, &next, _interrupted)
+                status = fbp_predict(self.plan, xs, result, results, &next, _interrupted)
             if status == FBP_PAUSED:
                 PyErr_CheckSignals()
         if status != FBP_OK and status != FBP_PAUSED:
-            raise _error(status, "")
-        return out
+            raise self._failed(status, x, "X", "")
+
+    cdef object _predict_nodes(self, object x, object out, object asked):
+        cdef list nodes = self.output if asked is None else list(asked)
+        cdef _Arrays inputs = self._read_inputs(x, "X")
+        cdef _Pointers to
+        if out is not None and (asked is not None or self.outputs > 1):
+            raise ValueError("out must be left out where there are several results")
+        for node in nodes:
+            self._check_node(node)
+        different = list(dict.fromkeys(nodes))
+        made = [_matrix(inputs.a.rows, fbp_plan_width(self.plan, node), self.dtype) for node in different]
+        if out is not None:
+            self._check_result(out, inputs.a.rows)
+            for array in inputs.held:
+                self._check_apart(array, out)
+            made = [out]
+        to = _Pointers(made, different)
+        self._predict(x, inputs.a, to.result, <int>len(made))
+        values = [made[different.index(node)] for node in nodes]
+        return values[0] if asked is None and self.outputs == 1 else values
+
+    cdef _check_node(self, int node):
+        if not 0 <= node < self.nodes:
+            raise ValueError(f"node must be from 0 to {self.nodes - 1}, got {node}")
 
     cdef _check_apart(self, _Array x, object out):
         """out overlaps neither x nor the parameters."""
@@ -496,38 +516,68 @@ cdef class Plan:
                           ("writable" if not out.flags.writeable else
                            "C-contiguous" if not out.flags.c_contiguous else "aligned"))
 
-    def forward(self, x):
-        """The output for x; keeps the activations for backward."""
-        cdef _Array xa = _read_matrix(x, "x", self.features)
+    def forward(self, x, bint training=True):
+        """The output for x, a list for several outputs; keeps the activations for backward."""
+        cdef _Arrays inputs = self._read_inputs(x, "x")
+        cdef _Pointers to
         cdef int status
-        cdef object result = _matrix(xa.a.rows, self.width, self.dtype)
-        cdef void *to = ARRAY_DATA(result)
+        made = [_matrix(inputs.a.rows, fbp_plan_width(self.plan, node), self.dtype) for node in self.output]
+        to = _Pointers(made, self.output)
         with nogil:
-            status = fbp_forward(self.plan, &xa.a, to)
+            status = fbp_forward(self.plan, inputs.a, training, to.out)
         if status != FBP_OK:
-            raise _error(status, f"x has {xa.a.rows} rows")
-        return result
+            raise self._failed(status, x, "x", f"x has {inputs.a.rows} rows")
+        return made[0] if self.outputs == 1 else made
 
     def backward(self, dout, bint inputs):
-        """Fills grads from dE/dO; returns dE/dx if asked."""
-        cdef _Array da
+        """Fills grads from dE/dO, a list for several outputs; returns a list of dE/dx if asked."""
+        cdef _Arrays gradients
+        cdef _Array array
+        cdef _Pointers to
         cdef int status
         cdef int64_t rows = fbp_forward_rows(self.plan)
-        cdef object result = None
-        cdef void *to = NULL
+        cdef list made = [], arrays = []
         if rows < 0:
             raise _error(FBP_NO_FORWARD, "")
-        da = _read(dout, "dout")
-        if da.ndim != 2 or da.a.rows != rows or da.a.cols != self.width:
-            raise ValueError(f"dout must have the shape of the output, ({rows}, {self.width}), got {da.shape}")
+        douts = [dout] if self.outputs == 1 else self._each(dout, "dout", self.outputs)
+        for k in range(self.outputs):
+            name, width = "dout" if self.outputs == 1 else f"dout[{k}]", fbp_plan_width(self.plan, self.output[k])
+            array = _read(douts[k], name)
+            if array.ndim != 2 or array.a.rows != rows or array.a.cols != width:
+                raise ValueError(f"{name} must have the shape of the output, ({rows}, {width}), got {array.shape}")
+            arrays.append(array)
+        gradients = _Arrays(arrays)
         if inputs:
-            result = _matrix(rows, self.features, self.dtype)
-            to = ARRAY_DATA(result)
+            made = [_matrix(rows, fbp_plan_width(self.plan, node), self.dtype) for node in self.input]
+        to = _Pointers(made, self.input if inputs else [])
         with nogil:
-            status = fbp_backward(self.plan, &da.a, to)
+            status = fbp_backward(self.plan, gradients.a, to.out if inputs else NULL)
         if status != FBP_OK:
             raise _error(status, "")
-        return result
+        return made if inputs else None
+
+    def value(self, int node):
+        """O of a node, as the last forward left it."""
+        return self._kept(node, 0)
+
+    def delta(self, int node):
+        """dE/dZ of a node, as the last backward left it."""
+        return self._kept(node, 1)
+
+    cdef object _kept(self, int node, int gradient):
+        cdef int64_t rows = fbp_forward_rows(self.plan)
+        cdef int status
+        cdef void *to
+        self._check_node(node)
+        if rows < 0:
+            raise _error(FBP_NO_FORWARD, "")
+        values = _matrix(rows, fbp_plan_width(self.plan, node), self.dtype)
+        to = ARRAY_DATA(values)
+        with nogil:
+            status = fbp_plan_kept(self.plan, node, gradient, to)
+        if status != FBP_OK:
+            raise _error(status, "")
+        return values
 
     def update(self):
         """The optimizer's step from grads."""
@@ -538,6 +588,6 @@ cdef class Plan:
             raise _error(status, "")
 
 
-include "_targets.pxi"
 include "_runtime.pxi"
+include "_targets.pxi"
 include "_window.pxi"

@@ -10,6 +10,7 @@ cdef tuple _names(const char *(*name)(int) noexcept nogil):
 ACTIVATIONS = _names(fbp_activation_name)
 LOSSES = _names(fbp_loss_name)
 OPTIMIZERS = _names(fbp_optimizer_name)
+LOSS_CUSTOM = FBP_LOSS_CUSTOM
 
 
 def isa_names():

@@ -1,13 +1,45 @@
-# Targets of a network, and losses by themselves.
+# Targets of a network, weights of its rows, and losses by themselves.
 
-cdef _Array _read_targets(object y, str name, int64_t rows, int64_t width, int dtype, bint takes_labels, bint *labels,
-                          bint check):
-    """Targets for `rows` rows of `width` outputs: integer labels (rows,) where the loss takes them, else (rows, width)."""
+cdef int64_t _target_width(int loss, int64_t outputs) except -1:
+    """Columns of the target of a loss; those of the outputs where it is none of the table."""
+    cdef int64_t width = fbp_loss_target_width(loss, outputs) if loss >= 0 else outputs
+    if width == 0:
+        raise ValueError(f"{LOSSES[loss]} needs an even number of outputs, means and then log variances, got {outputs}")
+    return width
+
+
+cdef object _read_weights(object weights, str name, int64_t rows):
+    """Weights of `rows` rows as a contiguous float64 vector; None stays None. They are finite, at least 0, and so is their sum."""
+    cdef int64_t where = 0
+    cdef double total = 0
+    if weights is None:
+        return None
+    _read(weights, name)
+    values = np.require(weights, np.float64, ["C_CONTIGUOUS", "ALIGNED"])
+    if values.shape != (rows,):
+        raise ValueError(f"{name} must have shape ({rows},), got {values.shape}")
+    if fbp_check_weights(<const double *>ARRAY_DATA(values), rows, &where, &total) != FBP_OK:
+        raise ValueError(f"{name} must be finite and at least 0, got {values[where]} in row {where}")
+    if total == float("inf"):
+        raise ValueError(f"{name} must have a finite sum, got {total}")
+    return values
+
+
+cdef _Array _read_rows(object y, str name, int64_t rows):
+    """As many of anything."""
     cdef _Array array = _read(y, name)
-    cdef int64_t where = 0, value = 0
-    labels[0] = takes_labels and array.ndim == 1
     if array.ndim == 0 or array.a.rows != rows:
         raise ValueError(f"{name} must have as many rows as x, {rows}, got shape {array.shape}")
+    return array
+
+
+cdef _Array _read_targets(object y, str name, int64_t rows, int64_t outputs, int dtype, int loss, bint *labels, bint check):
+    """Targets for `rows` rows of so many outputs: integer labels (rows,) where the loss takes them, else (rows, width)."""
+    cdef _Array array = _read_rows(y, name, rows)
+    cdef int64_t where = 0, value = 0
+    cdef int64_t width = _target_width(loss, outputs)
+    cdef bint takes_labels = fbp_loss_takes_labels(loss)
+    labels[0] = takes_labels and array.ndim == 1
     if labels[0]:
         if array.a.type <= FBP_TYPE_F16:
             raise TypeError(f"{name} must hold integer class labels (batch,) or one-hot rows (batch, {width}), "
@@ -27,13 +59,14 @@ cdef _Array _read_targets(object y, str name, int64_t rows, int64_t width, int d
     return array
 
 
-def loss_gradient(int loss, out, target):
+def loss_gradient(int loss, out, target, weights=None, double parameter=0.0):
     """(loss, dE/dout) of one row of the table of losses."""
     cdef bint labels
     cdef _Array ya
     cdef double value = 0
     cdef const char *data
     cdef char *gradient
+    cdef const double *weight = NULL
     cdef int status
     cdef int64_t width
     cdef int dtype
@@ -44,12 +77,15 @@ def loss_gradient(int loss, out, target):
     out = np.require(out, np.float32 if out.dtype == np.float32 else np.float64, ["C_CONTIGUOUS", "ALIGNED"])
     width = out.shape[1]
     dtype = FBP_F32 if out.dtype == np.float32 else FBP_F64
-    ya = _read_targets(target, "target", out.shape[0], width, dtype, LOSSES[loss] == "cross_entropy", &labels, True)
+    ya = _read_targets(target, "target", out.shape[0], width, dtype, loss, &labels, True)
+    weights = _read_weights(weights, "sample_weight", out.shape[0])
+    if weights is not None:
+        weight = <const double *>ARRAY_DATA(weights)
     dout = np.empty_like(out)
     data = ARRAY_DATA(out)
     gradient = ARRAY_DATA(dout)
     with nogil:
-        status = fbp_loss_gradient(loss, dtype, data, width, &ya.a, labels, &value, gradient)
+        status = fbp_loss_gradient(loss, dtype, data, width, &ya.a, labels, weight, parameter, &value, gradient)
     if status == FBP_NO_ISA:
         raise _no_isa(None)
     if status != FBP_OK:

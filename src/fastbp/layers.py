@@ -11,7 +11,7 @@ import numpy.typing as npt
 from fastbp._fastbp_core import Plan
 from fastbp.checks import NO_FORWARD, Array, float_dtype, positive, reals, required, write_into
 from fastbp.graph import Node, activation_named, compile_graph
-from fastbp.initializers import initialize
+from fastbp.initializers import Init, initialize
 from fastbp.rng import checked_seed, fresh_seed
 
 NOT_BUILT = "the layer has no weights yet: pass inputs=, or make it part of a network"
@@ -57,8 +57,9 @@ class Dense:
         f: "identity" (None), "sigmoid", "relu", "tanh", "softmax" or "softplus".
     inputs : int, optional
         I. With it the layer can be used alone; in a network it follows from the layer below.
-    weight_init, bias_init : str or array-like
-        "glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "zeros" or values; shapes (I, U) and (U,).
+    weight_init, bias_init : str, float, array-like or callable
+        A name from `fastbp.initializers.INITIALIZERS` (of a bias: "zeros", "ones", "torch_linear"), one number for all, the
+        values, or a function of (shape, seed, step) that returns them; shapes (I, U) and (U,).
     seed : int, optional
         Of the initial weights, 0 <= seed < 2**64. By default that of the network, or for a layer alone a fresh one.
     dtype : "float32" or "float64"
@@ -96,8 +97,8 @@ class Dense:
         activation: str | None = "identity",
         *,
         inputs: int | None = None,
-        weight_init: str | npt.ArrayLike = "glorot_uniform",
-        bias_init: str | npt.ArrayLike = "zeros",
+        weight_init: Init = "glorot_uniform",
+        bias_init: Init = "zeros",
         seed: int | None = None,
         dtype: npt.DTypeLike = "float32",
     ) -> None:
@@ -114,7 +115,8 @@ class Dense:
         self._start = 0  # of W in the plan's parameters
         if self.inputs is not None:
             plan = compile_graph(
-                [Node("input", (), self.inputs), Node("dense", (0,), self.units, self.activation)], dtype=self.dtype.name
+                [Node("input", (), self.inputs), Node("dense", (0,), self.units, (1,), activation=self.activation)],
+                dtype=self.dtype.name,
             )
             values = self.initial(self.inputs, fresh_seed() if self.seed is None else self.seed, 0)
             self.join(plan, 0, self.inputs, values, self.dtype)
@@ -123,7 +125,7 @@ class Dense:
         """Draw the initial weight (I, U) and bias (U,), in float64."""
         self.seed = seed
         weight = initialize(self._weight_init, (inputs, self.units), seed=seed, step=step, name="weight_init")
-        bias = initialize(self._bias_init, (self.units,), seed=seed, step=step, name="bias_init")
+        bias = initialize(self._bias_init, (self.units,), seed=seed, step=step, inputs=inputs, name="bias_init")
         return weight, bias
 
     def join(self, plan: Plan, start: int, inputs: int, values: tuple[Array, Array], dtype: np.dtype[np.floating]) -> None:
@@ -193,11 +195,12 @@ class Dense:
 
     def forward(self, x: npt.ArrayLike) -> Array:
         """Return O = f([X 1] W), shape (m, U), for x of shape (m, I); keep what `backward` needs."""
-        return self._alone().forward(x)
+        out: Array = self._alone().forward(x)
+        return out
 
     def backward(self, dout: npt.ArrayLike) -> Array:
         """From dO, shape (m, U), fill dweight and dbias; return dX, shape (m, I). The weights stay as they are."""
-        return required(self._alone().backward(dout, True), IN_NETWORK)
+        return required(self._alone().backward(dout, True), IN_NETWORK)[0]
 
     def __repr__(self) -> str:
         """Show the call that makes this layer, without initialisation."""
@@ -242,20 +245,21 @@ class Activation:
         width, dtype = x.shape[1], "float32" if x.dtype == np.float32 else "float64"
         if last is not None and last[1:] == (width, dtype):
             return last
-        nodes = [Node("input", (), width), Node("activation", (0,), 0, self.name)]
+        nodes = [Node("input", (), width), Node("activation", (0,), activation=self.name)]
         return compile_graph(nodes, dtype=dtype), width, dtype
 
     def infer(self, x: npt.ArrayLike) -> Array:
         """Return O = f(X), keeping nothing."""
         values = reals("x", x)
         self._inferring = made = self._plan_for(values, self._inferring)
-        return made[0].predict(values)
+        out: Array = made[0].predict(values)
+        return out
 
     def forward(self, x: npt.ArrayLike) -> Array:
         """Return O = f(X), shape (m, U), and keep it for `backward`."""
         values = reals("x", x)
         made = self._plan_for(values, self._kept)
-        out = made[0].forward(values)
+        out: Array = made[0].forward(values)
         self._kept = made
         return out
 
@@ -264,7 +268,7 @@ class Activation:
         if self.in_network:
             raise RuntimeError(IN_NETWORK)
         plan, *_ = required(self._kept, NO_FORWARD)
-        return required(plan.backward(dout, True), IN_NETWORK)
+        return required(plan.backward(dout, True), IN_NETWORK)[0]
 
     def __repr__(self) -> str:
         """Show the call that makes this layer."""
@@ -287,10 +291,10 @@ def chain(layers: Sequence[Input | Dense | Activation]) -> list[Node]:
         if layer.in_network or any(layer is other for other in following[:k]):
             raise ValueError(f"a layer belongs to one network, once, got {layer!r} again")
         if isinstance(layer, Activation):
-            nodes.append(Node("activation", (k,), 0, layer.name))
+            nodes.append(Node("activation", (k,), activation=layer.name))
             continue
         if layer.inputs not in (None, width):
             raise ValueError(f"inputs must be {width}, what the layer below gives, got {layer!r}")
-        nodes.append(Node("dense", (k,), layer.units, layer.activation))
+        nodes.append(Node("dense", (k,), layer.units, (1,), activation=layer.activation))
         width = layer.units
     return nodes

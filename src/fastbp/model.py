@@ -12,7 +12,7 @@ import numpy.typing as npt
 from fastbp import losses
 from fastbp._fastbp_core import Plan, permutation
 from fastbp.checks import Array, callback_or_none, float_dtype, layer_tuple, pair, positive, reals, required, write_into
-from fastbp.graph import compile_graph, loss_named
+from fastbp.graph import Objective, compile_graph, loss_named
 from fastbp.history import History
 from fastbp.layers import Activation, Dense, Input, chain
 from fastbp.optimizers import Optimizer
@@ -97,7 +97,10 @@ class Sequential:
         dense = [layer for layer in self.layers if isinstance(layer, Dense)]
         positions = [i for i, node in enumerate(nodes) if node.gate == "dense"]
         self._plan = compile_graph(
-            nodes, dtype=self.dtype.name, loss=self.loss, optimizer=None if optimizer is None else optimizer.row
+            nodes,
+            dtype=self.dtype.name,
+            losses=None if self.loss is None else [Objective(self.loss)],
+            optimizer=None if optimizer is None else optimizer.row,
         )
         widths = [node.width for node in nodes if node.width]
         values = []
@@ -151,7 +154,8 @@ class Sequential:
 
     def forward(self, x: npt.ArrayLike) -> Array:
         """Return the output O, shape (m, U), for rows x, shape (m, I); keep what the way back needs."""
-        return self._plan.forward(x)
+        out: Array = self._plan.forward(x)
+        return out
 
     def backward(self, dout: npt.ArrayLike, inputs: bool = False) -> Array | None:
         """Fill `grads` by the chain rule, from the last layer to the first.
@@ -163,12 +167,14 @@ class Sequential:
         inputs : bool
             Whether to return dE/dX, shape (m, I), too: training does not need it, and it costs a product.
         """
-        return self._plan.backward(dout, inputs)
+        gradients = self._plan.backward(dout, inputs)
+        return gradients[0] if gradients else None
 
     def update(self) -> None:
         """Let the optimizer change all weights by `grads`: with SGD, W = W - learning_rate * dW.
 
-        Clipping, l2 and weight decay are the same as in training; `accumulate` is not: `grads` are taken as they are.
+        Clipping, penalties, weight decay and max_norm are the same as in training; `accumulate` is not: `grads` are taken as
+        they are.
         """
         required(self._optimizer, NO_OPTIMIZER)
         self._plan.update()
@@ -246,7 +252,8 @@ class Sequential:
         `out`, C-contiguous, of that shape and the network's dtype, is memory for them; it must not overlap X. What `forward`
         keeps is left alone.
         """
-        return self._plan.predict(X, out)
+        result: Array = self._plan.predict(X, out)
+        return result
 
     def predict_proba(self, X: npt.ArrayLike) -> Array:
         """Return softmax(predict(X)), shape (n, classes), for cross-entropy: each row adds up to 1."""

@@ -14,9 +14,9 @@ from fastbp.settings import Settings
 class Optimizer(Settings):
     """What all optimizers have in common: what becomes of g, the gradient of a batch, before it is used.
 
-    First it is clipped, then l2 is added. What is clipped is thus the gradient of the data alone. `Sequential.update` does
-    the same with `grads` as they are; `accumulate` is about `train_step` and `fit`, which add up gradients in `grads` until
-    there are enough for an update. `backward` and `update`, by hand, start the count anew.
+    First it is clipped, then the gradient of the `penalty` is added. What is clipped is thus the gradient of the data alone.
+    `Sequential.update` does the same with `grads` as they are; `accumulate` is about `train_step` and `fit`, which add up
+    gradients in `grads` until there are enough for an update. `backward` and `update`, by hand, start the count anew.
 
     Parameters
     ----------
@@ -24,8 +24,10 @@ class Optimizer(Settings):
         0 <= learning_rate < infinity.
     l2 : float
         0 <= l2 < infinity: l2 * W is added to g, as the gradient of l2 / 2 * sum W^2 in the loss.
+    l1 : float
+        0 <= l1 < infinity: l1 * sign(W), 0 for W = 0, is added to g, as the gradient of l1 * sum |W| in the loss.
     decay_biases : bool
-        Whether l2 and weight_decay also act on biases.
+        Whether l2, l1 and weight_decay also act on biases.
     clip_norm : float, optional
         Above 0: if the norm of g, over all parameters, is larger, g is multiplied by clip_norm / norm. If the norm is not a
         number, neither is g.
@@ -34,6 +36,9 @@ class Optimizer(Settings):
     accumulate : int
         At least 1: training steps for each update, which takes the mean of their gradients for g. Those that the end of an
         epoch or of `fit` leaves over count in the next.
+    max_norm : float, optional
+        Above 0: after each update, the weights into a unit, a column of `weight` without its bias, are multiplied by
+        max_norm / norm if their norm is larger [1]_.
 
     Raises
     ------
@@ -41,6 +46,11 @@ class Optimizer(Settings):
         If a parameter is out of range.
     TypeError
         If it is not of its type.
+
+    References
+    ----------
+    .. [1] N. Srivastava, G. Hinton, A. Krizhevsky, I. Sutskever and R. Salakhutdinov, "Dropout: a simple way to prevent neural
+       networks from overfitting", Journal of Machine Learning Research 15, 1929-1958, 2014.
     """
 
     learning_rate: float = 0.01
@@ -59,8 +69,8 @@ class Optimizer(Settings):
     def hyper(self) -> tuple[float, ...]:
         """Numbers the row takes, in the order of enum fbp_hyper; 0 is none."""
         own = self.learning_rate, *self.betas, getattr(self, "eps", 0.0)
-        decay = self.l2, getattr(self, "weight_decay", 0.0), self.decay_biases
-        return (*own, *decay, self.clip_norm or 0.0, self.clip_value or 0.0, self.accumulate)
+        decay = self.l2, self.l1, getattr(self, "weight_decay", 0.0), self.decay_biases
+        return (*own, *decay, self.clip_norm or 0.0, self.clip_value or 0.0, self.accumulate, self.max_norm or 0.0)
 
 
 @dataclass(frozen=True, repr=False)
@@ -80,7 +90,7 @@ class SGD(Optimizer):
         Whether to take the gradient's step from where momentum leads; needs momentum > 0.
     weight_decay : float
         0 <= weight_decay < infinity: W = W - learning_rate * weight_decay * W, apart from the gradient.
-    l2, decay_biases, clip_norm, clip_value, accumulate
+    l2, l1, decay_biases, clip_norm, clip_value, accumulate, max_norm
         Keywords, which all optimizers have: see `Optimizer`.
 
     Raises
@@ -134,7 +144,7 @@ class Adam(Optimizer):
         0 <= beta < 1: how much of the means of g and of g^2 is kept.
     eps : float
         0 < eps < infinity.
-    l2, decay_biases, clip_norm, clip_value, accumulate
+    l2, l1, decay_biases, clip_norm, clip_value, accumulate, max_norm
         Keywords, which all optimizers have: see `Optimizer`.
 
     Raises
@@ -178,7 +188,7 @@ class AdamW(Adam):
         As for `Adam`.
     weight_decay : float
         0 <= weight_decay < infinity.
-    l2, decay_biases, clip_norm, clip_value, accumulate
+    l2, l1, decay_biases, clip_norm, clip_value, accumulate, max_norm
         Keywords, which all optimizers have: see `Optimizer`.
 
     Raises
@@ -214,7 +224,7 @@ class RMSprop(Optimizer):
         0 <= alpha < 1: how much of the mean of g^2 is kept.
     eps : float
         0 < eps < infinity.
-    l2, decay_biases, clip_norm, clip_value, accumulate
+    l2, l1, decay_biases, clip_norm, clip_value, accumulate, max_norm
         Keywords, which all optimizers have: see `Optimizer`.
 
     Raises
@@ -256,7 +266,7 @@ class Adagrad(Optimizer):
         0 <= learning_rate < infinity.
     eps : float
         0 < eps < infinity.
-    l2, decay_biases, clip_norm, clip_value, accumulate
+    l2, l1, decay_biases, clip_norm, clip_value, accumulate, max_norm
         Keywords, which all optimizers have: see `Optimizer`.
 
     Raises

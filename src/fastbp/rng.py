@@ -80,10 +80,10 @@ def philox(seed: int, stream: int, step: int, count: int) -> npt.NDArray[np.uint
     return words
 
 
-def uniform(seed: int, stream: int, step: int, count: int) -> FloatArray:
+def uniform(seed: int, stream: int, step: int, count: int, first: int = 0) -> FloatArray:
     """u_i = ((a >> 5) * 2**26 + (b >> 6)) * 2**-53, with (a, b) words 2i and 2i + 1 of `philox`.
 
-    Uniform on the 2**53 equally spaced numbers of [0, 1). Arguments as for `philox`.
+    Uniform on the 2**53 equally spaced numbers of [0, 1). Arguments as for `philox`; i runs from `first` on.
 
     Returns
     -------
@@ -96,10 +96,11 @@ def uniform(seed: int, stream: int, step: int, count: int) -> FloatArray:
     [0.399046, 0.735713]
     """
     seed, stream, step, count = _checked(seed, stream, step, count)
+    first = _checked_bits("first", first, 62)
     numbers = np.empty(count)
     for start in range(0, count, CHUNK // 2):
         part = numbers[start : start + CHUNK // 2]
-        words = _words(seed, stream, step, 2 * start, 2 * len(part))
+        words = _words(seed, stream, step, 2 * (first + start), 2 * len(part))
         np.multiply(words[0::2] >> np.uint32(5), 2.0**26, out=part)
         part += words[1::2] >> np.uint32(6)
         part *= 2.0**-53
@@ -133,6 +134,28 @@ def normal(seed: int, stream: int, step: int, count: int) -> FloatArray:
     for start in range(0, count, CHUNK // 2):
         part = numbers[start : start + CHUNK // 2]
         part[:] = _normal_quantile((part - 0.5) + 2.0**-54)
+    return numbers
+
+
+def truncated_normal(seed: int, stream: int, step: int, count: int) -> FloatArray:
+    """x_i = Phi^-1(1/2 + (u_i + 2**-54 - 1/2) (Phi(2) - Phi(-2))): normal numbers given that -2 <= x <= 2.
+
+    One uniform number gives one number here too: nothing is drawn again. Otherwise as `normal`.
+
+    Returns
+    -------
+    ndarray of float64, shape (count,)
+
+    Examples
+    --------
+    >>> from fastbp import rng
+    >>> rng.truncated_normal(seed=0, stream=0, step=0, count=2).round(6).tolist()
+    [-0.243937, 0.597724]
+    """
+    numbers = uniform(seed, stream, step, count)
+    for start in range(0, count, CHUNK // 2):
+        part = numbers[start : start + CHUNK // 2]
+        part[:] = np.clip(_normal_quantile(((part - 0.5) + 2.0**-54) * WITHIN_TWO_DEVIATIONS), -2.0, 2.0)
     return numbers
 
 
@@ -196,14 +219,15 @@ def _checked_bits(name: str, value: SupportsIndex, bits: int) -> int:
 
 
 def _words(seed: int, stream: int, step: int, first: int, count: int) -> npt.NDArray[np.uint32]:
-    """Words `first` .. `first + count - 1`; `first` is a multiple of 4."""
-    blocks = -(-count // 4)
+    """Words `first` .. `first + count - 1`."""
+    skip = first % 4  # of the first block
+    blocks = -(-(skip + count) // 4)
     block = np.arange(first // 4, first // 4 + blocks, dtype=np.uint64)
     words = np.empty((blocks, 4), np.uint32)
     words[:, 0], words[:, 1], words[:, 2], words[:, 3] = _philox_blocks(
         block & LOW_32, block >> HALF, np.full_like(block, step), np.full_like(block, stream), seed
     )
-    return words.reshape(-1)[:count]
+    return words.reshape(-1)[skip : skip + count]
 
 
 def _philox_blocks(
@@ -241,8 +265,11 @@ FAR_DENOMINATOR = (
     0.0148753612908506148525, 0.13692988092273580531, 0.59983220655588793769, 1.0)
 
 
+WITHIN_TWO_DEVIATIONS = 0.9544997361036416  # Phi(2) - Phi(-2)
+
+
 def _normal_quantile(q: FloatArray) -> FloatArray:
-    """Phi^-1(1/2 + q) for q an odd multiple of 2**-54, |q| < 1/2.
+    """Phi^-1(1/2 + q) for |q| <= 1/2 - 2**-54.
 
     q is exact where p = 1/2 + q is not: above 1/2 p needs 54 bits, and would round to 1 (and x to infinity)
     for the largest uniform number.
@@ -255,7 +282,7 @@ def _normal_quantile(q: FloatArray) -> FloatArray:
 
     tails = ~centre
     t = q[tails]
-    r = np.sqrt(-_log(0.5 - np.abs(t)))  # 1/2 - |q| = min(p, 1 - p), exact and at least 2**-54
+    r = np.sqrt(-_log(0.5 - np.abs(t)))  # 1/2 - |q| = min(p, 1 - p) is exact from |q| = 1/4 on
     near = r <= 5.0
     size = np.empty_like(r)
     s_near, s_far = r[near] - 1.6, r[~near] - 5.0

@@ -7,7 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
-from fastbp.checks import positive, real_number
+import numpy as np
+import numpy.typing as npt
+
+from fastbp.checks import positive, real_number, reals
+from fastbp.sums import folded_sum
 
 
 def _not_negative(name: str, value: float) -> None:
@@ -45,11 +49,13 @@ CHECKS: dict[str, Callable[[str, Any], object]] = {
     "alpha": _fraction,
     "eps": _above_zero,
     "l2": _not_negative,
+    "l1": _not_negative,
     "weight_decay": _not_negative,
     "decay_biases": _boolean,
     "clip_norm": _above_zero_or_none,
     "clip_value": _above_zero_or_none,
     "accumulate": positive,
+    "max_norm": _above_zero_or_none,
 }
 
 
@@ -61,10 +67,12 @@ class Settings:
     """
 
     l2: float = 0.0
+    l1: float = 0.0
     decay_biases: bool = False
     clip_norm: float | None = None
     clip_value: float | None = None
     accumulate: int = 1
+    max_norm: float | None = None
 
     def __post_init__(self) -> None:
         """Check every number, then what must not or must come together."""
@@ -76,6 +84,35 @@ class Settings:
             )
         if getattr(self, "nesterov", False) and not (momentum := getattr(self, "momentum", 0.0)):
             raise ValueError(f"nesterov must come with momentum above 0, got momentum={momentum}")
+
+    def penalty(self, *matrices: npt.ArrayLike) -> float:
+        """l2 / 2 sum W^2 + l1 sum |W|: what is added to a loss whose gradient gets l2 W + l1 sign(W).
+
+        Parameters
+        ----------
+        *matrices : array-like
+            All W that decay: the weights, and the biases with decay_biases. Of any shape; summed in float64, in an order
+            that depends on the shapes alone.
+
+        Returns
+        -------
+        float
+            Weight decay has no part in it: it acts apart from the gradient.
+
+        Examples
+        --------
+        >>> import fastbp as fb
+        >>> fb.SGD(l2=0.5, l1=0.25).penalty([[1.0, -2.0]], [3.0])
+        5.0
+        """
+        total = 0.0
+        for matrix in matrices:
+            W = reals("matrices", matrix).astype(np.float64).reshape(-1)
+            if W.size and self.l2:
+                total += 0.5 * self.l2 * float(folded_sum(W * W))
+            if W.size and self.l1:
+                total += self.l1 * float(folded_sum(np.abs(W)))
+        return total
 
     def __repr__(self) -> str:
         """Show the call that makes it: the first number, and those that are not the default ones."""

@@ -5,7 +5,7 @@ fb``. The tests take this package as their oracle, and the benchmarks as one of 
 order:
 
 1. `activations`, `functions`: f, and what it does to the error signal on the way back
-2. `losses`: E, and the derivative with which the way back begins
+2. `criteria`: the losses: E, and the derivative with which the way back begins
 3. `layers`: Z = A W, O = f(Z); delta = dO * f'(Z); dW = A^T delta; dX = delta W^T
 4. `optimizers`: W = W - learning_rate * dW
 5. `model`: the layers forward, the layers backward, then the update; and again

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.checks import NO_FORWARD, Array, float_dtype, gradient, positive, required, rows, write_into
-from fastbp.initializers import initialize
+from fastbp.initializers import Init, initialize
 from fastbp.reference.activations import Activation, activation_named
 from fastbp.rng import checked_seed, fresh_seed
 
@@ -84,7 +84,7 @@ class Dense:
         f: "identity" (None), "sigmoid", "relu", "tanh", "softmax" or "softplus".
     inputs : int, optional
         I. With it the layer can be used alone; in a network it follows from the layer below.
-    weight_init, bias_init : str or array-like
+    weight_init, bias_init : str, float, array-like or callable
         See `fastbp.initializers.initialize`; shapes (I, U) and (U,).
     seed : int, optional
         Of the initial weights, 0 <= seed < 2**64. By default that of the network, or for a layer alone a
@@ -129,8 +129,8 @@ class Dense:
         activation: str | None = "identity",
         *,
         inputs: int | None = None,
-        weight_init: str | npt.ArrayLike = "glorot_uniform",
-        bias_init: str | npt.ArrayLike = "zeros",
+        weight_init: Init = "glorot_uniform",
+        bias_init: Init = "zeros",
         seed: int | None = None,
         dtype: npt.DTypeLike = "float32",
     ) -> None:
@@ -159,7 +159,7 @@ class Dense:
         """Live in this memory, both (I+1, U) and contiguous, and draw the initial weights into it."""
         weight_shape, bias_shape = (len(W) - 1, self.units), (self.units,)
         W[:-1] = initialize(self._weight_init, weight_shape, seed=seed, step=step, name="weight_init")
-        W[-1] = initialize(self._bias_init, bias_shape, seed=seed, step=step, name="bias_init")
+        W[-1] = initialize(self._bias_init, bias_shape, seed=seed, step=step, inputs=len(W) - 1, name="bias_init")
         self.inputs, self.dtype = len(W) - 1, W.dtype
         self.seed = seed
         self._W, self._dW = W, dW

@@ -1,45 +1,46 @@
-# ruff: noqa: E741 - O is the field's letter for an output
-"""Loss functions: E, and dO = dE/dO, with which the way back begins.
+"""Loss functions by name: E, and dO = dE/dO, with which the way back begins. How each is computed is in `criteria`.
 
-Both are means over the m rows of a batch, so gradients do not grow with the batch. Each loss comes in two
-parts: bring the target into one known form (which may fail), then the formula (which may not).
+In all of them, `out` (m, U) are outputs, `target` is what they should be: (m, U) finite numbers, or (m,) if U = 1, unless a
+function says otherwise; and `sample_weight` (m,) are weights of the rows, finite and at least 0. They return E, a float, and dO,
+(m, U), in the dtype of `out`; ValueError and TypeError say which argument is not as it should be. `fastbp.losses` says all of it
+at length.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
 import numpy.typing as npt
 
-from fastbp.checks import Array, float_like, reals, rows
+from fastbp.checks import Array
+from fastbp.loss_settings import ClassWeight
+from fastbp.reference.criteria import (
+    LOSSES,
+    AbsoluteError,
+    BinaryCrossEntropy,
+    BinaryHinge,
+    CrossEntropy,
+    GaussianNLL,
+    Hinge,
+    Huber,
+    LogCosh,
+    Loss,
+    Poisson,
+    Quantile,
+    SquaredError,
+    Target,
+    loss_named,
+)
 
-Target = npt.NDArray[Any]  # float (m, U), or for cross-entropy also integer labels (m,)
+__all__ = [
+    "LOSSES", "AbsoluteError", "BinaryCrossEntropy", "BinaryHinge", "CrossEntropy", "GaussianNLL", "Hinge", "Huber", "LogCosh",
+    "Loss", "Poisson", "Quantile", "SquaredError", "Target", "absolute_error", "binary_cross_entropy", "binary_hinge",
+    "cross_entropy", "gaussian_nll", "hinge", "huber", "log_cosh", "loss_named", "poisson", "quantile", "squared_error",
+]  # fmt: skip
 
 
-def squared_error(out: npt.ArrayLike, target: npt.ArrayLike) -> tuple[float, Array]:
-    """E = 1/(2m) sum (O - T)^2, dO = (O - T) / m.
-
-    Parameters
-    ----------
-    out : array-like, shape (m, U)
-        Outputs O of the network.
-    target : array-like, shape (m, U), or (m,) if U = 1
-        What they should be; finite.
-
-    Returns
-    -------
-    loss : float
-    dout : ndarray, shape (m, U), dtype of `out`
-
-    Raises
-    ------
-    ValueError
-        If the shapes do not fit, there are no rows, or a target is not finite.
-    TypeError
-        If an argument does not hold real numbers.
+def squared_error(
+    out: npt.ArrayLike, target: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None
+) -> tuple[float, Array]:
+    """E = 1/(2m) sum (O - T)^2, dO = (O - T) / m; with weights, E = sum_i w_i/2 sum_j (o_ij - t_ij)^2 / sum_i w_i.
 
     Examples
     --------
@@ -48,136 +49,179 @@ def squared_error(out: npt.ArrayLike, target: npt.ArrayLike) -> tuple[float, Arr
     >>> loss, dout.tolist()
     (1.25, [[-0.5], [1.0]])
     """
-    O = _outputs(out)
-    return _squared_error(O, _values(target, O.shape, O.dtype, "target"))
+    return SquaredError()(out, target, sample_weight=sample_weight)
 
 
-def cross_entropy(out: npt.ArrayLike, target: npt.ArrayLike) -> tuple[float, Array]:
-    """E = 1/m sum_ij -t_ij log p_ij, p = softmax(Z), dZ = (p * sum_j t_j - t) / m.
-
-    Computed as -log p_j = lse - z_j with lse = log sum_k exp z_k, after taking each row's maximum from it, so
-    that nothing overflows and log(0) is never asked for.
-
-    Parameters
-    ----------
-    out : array-like, shape (m, classes)
-        Logits Z: the outputs of a last layer *without* softmax.
-    target : array-like
-        Integer labels 0 .. classes - 1 of shape (m,), or weights t of shape (m, classes): one-hot, or any
-        soft labels.
-
-    Returns
-    -------
-    loss : float
-    dout : ndarray, shape (m, classes), dtype of `out`
-
-    Raises
-    ------
-    ValueError
-        If the shapes do not fit, there are no rows, a label is out of range, or a target is not finite.
-    TypeError
-        If labels of shape (m,) are not integers.
+def absolute_error(
+    out: npt.ArrayLike, target: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None
+) -> tuple[float, Array]:
+    """E = 1/m sum |O - T|, dO = sign(O - T) / m; the slope at O = T is 0.
 
     Examples
     --------
     >>> import fastbp.reference as fb
-    >>> loss, dout = fb.losses.cross_entropy([[0.0, 0.0], [0.0, 0.0]], [0, 1])
+    >>> loss, dout = fb.losses.absolute_error([[1.0], [3.0]], [2.0, 1.0])
+    >>> loss, dout.tolist()
+    (1.5, [[-0.5], [0.5]])
+    """
+    return AbsoluteError()(out, target, sample_weight=sample_weight)
+
+
+def huber(
+    out: npt.ArrayLike, target: npt.ArrayLike, *, delta: float = 1.0, sample_weight: npt.ArrayLike | None = None
+) -> tuple[float, Array]:
+    """E = 1/m sum of 1/2 d^2 where |d| <= delta, else delta (|d| - delta/2), d = o - t.
+
+    Examples
+    --------
+    >>> import fastbp.reference as fb
+    >>> loss, dout = fb.losses.huber([[1.0], [3.0]], [1.5, 0.0])
+    >>> loss, dout.tolist()
+    (1.3125, [[-0.25], [0.5]])
+    """
+    return Huber(delta=delta)(out, target, sample_weight=sample_weight)
+
+
+def log_cosh(
+    out: npt.ArrayLike, target: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None
+) -> tuple[float, Array]:
+    """E = 1/m sum log cosh(O - T), dO = tanh(O - T) / m: near 0 a parabola, far from it |O - T| - log 2.
+
+    Examples
+    --------
+    >>> import fastbp.reference as fb
+    >>> loss, dout = fb.losses.log_cosh([[0.0], [3.0]], [0.0, 1.0])
+    >>> round(loss, 4), dout.round(4).tolist()
+    (0.6625, [[0.0], [0.482]])
+    """
+    return LogCosh()(out, target, sample_weight=sample_weight)
+
+
+def quantile(
+    out: npt.ArrayLike, target: npt.ArrayLike, *, level: float = 0.5, sample_weight: npt.ArrayLike | None = None
+) -> tuple[float, Array]:
+    """E = 1/m sum max(level d, (level - 1) d), d = t - o: the pinball loss, least at a quantile.
+
+    Examples
+    --------
+    >>> import fastbp.reference as fb
+    >>> loss, dout = fb.losses.quantile([[1.0], [3.0]], [2.0, 1.0], level=0.75)
+    >>> loss, dout.tolist()
+    (0.625, [[-0.375], [0.125]])
+    """
+    return Quantile(level=level)(out, target, sample_weight=sample_weight)
+
+
+def cross_entropy(
+    out: npt.ArrayLike,
+    target: npt.ArrayLike,
+    *,
+    label_smoothing: float = 0.0,
+    class_weight: ClassWeight = None,
+    sample_weight: npt.ArrayLike | None = None,
+) -> tuple[float, Array]:
+    """E = 1/m sum_ij -t_ij log p_ij, p = softmax(Z), dZ = (p * sum_j t_j - t) / m.
+
+    Integer labels (m,), or one-hot or soft ones (m, U).
+
+    Examples
+    --------
+    >>> import fastbp.reference as fb
+    >>> loss, dout = fb.losses.cross_entropy([[0.0, 0.0]], [1])
     >>> round(loss, 4), dout.tolist()
-    (0.6931, [[-0.25, 0.25], [0.25, -0.25]])
+    (0.6931, [[0.5, -0.5]])
     """
-    Z = _outputs(out)
-    return _cross_entropy(Z, _labels(target, Z.shape, Z.dtype, "target"))
+    return CrossEntropy(label_smoothing=label_smoothing, class_weight=class_weight)(out, target, sample_weight=sample_weight)
 
 
-@dataclass(frozen=True)
-class Loss:
-    """A row of the table.
+def binary_cross_entropy(
+    out: npt.ArrayLike,
+    target: npt.ArrayLike,
+    *,
+    class_weight: ClassWeight = None,
+    sample_weight: npt.ArrayLike | None = None,
+) -> tuple[float, Array]:
+    """E = -1/m sum_ij t log p + (1 - t) log(1 - p), p = sigmoid(Z), dZ = (p - t) / m.
 
-    Attributes
-    ----------
-    name : str
-    target : callable
-        target(y, shape, dtype, name) -> T checks y against outputs of that shape; `name` is y's name in
-        messages.
-    value : callable
-        value(O, T) -> (E, dO) for an O of that shape and any rows of such a T. Changes neither.
+    Examples
+    --------
+    >>> import fastbp.reference as fb
+    >>> loss, dout = fb.losses.binary_cross_entropy([[0.0], [0.0]], [1, 0])
+    >>> round(loss, 4), dout.tolist()
+    (0.6931, [[-0.25], [0.25]])
     """
-
-    name: str
-    target: Callable[[npt.ArrayLike, tuple[int, ...], np.dtype[Any], str], Target]
-    value: Callable[[Array, Target], tuple[float, Array]]
+    return BinaryCrossEntropy(class_weight=class_weight)(out, target, sample_weight=sample_weight)
 
 
-def _squared_error(O: Array, T: Target) -> tuple[float, Array]:
-    D = O - T.reshape(O.shape)  # (m, U)
-    m = len(O)
-    loss = float(np.vdot(D, D)) / (2 * m)
-    D /= m
-    return loss, D
+def hinge(
+    out: npt.ArrayLike,
+    target: npt.ArrayLike,
+    *,
+    margin: float = 1.0,
+    class_weight: ClassWeight = None,
+    sample_weight: npt.ArrayLike | None = None,
+) -> tuple[float, Array]:
+    """E = 1/m sum_i sum_(j != y_i) max(0, margin + s_ij - s_iy): the multi-class support vector machine's.
+
+    Integer labels (m,), or rows (m, U) whose largest entry is the label's.
+
+    Examples
+    --------
+    >>> import fastbp.reference as fb
+    >>> loss, dout = fb.losses.hinge([[1.0, 1.5, -1.0]], [0])
+    >>> loss, dout.tolist()
+    (1.5, [[-1.0, 1.0, 0.0]])
+    """
+    return Hinge(margin=margin, class_weight=class_weight)(out, target, sample_weight=sample_weight)
 
 
-def _cross_entropy(Z: Array, T: Target) -> tuple[float, Array]:
-    m = len(Z)
-    Z = Z - Z.max(axis=1, keepdims=True)  # (m, classes), shifted: the largest is 0
-    P = np.exp(Z)
-    total = P.sum(axis=1, keepdims=True)  # (m, 1)
-    P /= total  # softmax(Z)
-    log_total = np.log(total)  # lse of the shifted logits
-    if T.ndim == 1:  # t is 1 at the label and 0 elsewhere
-        row = np.arange(m)
-        loss = float((log_total[:, 0] - Z[row, T]).sum()) / m
-        P[row, T] -= 1.0
-    else:
-        loss = float((T * (log_total - Z)).sum()) / m
-        P *= T.sum(axis=1, keepdims=True)
-        P -= T
-    P /= m
-    return loss, P
+def binary_hinge(
+    out: npt.ArrayLike,
+    target: npt.ArrayLike,
+    *,
+    margin: float = 1.0,
+    class_weight: ClassWeight = None,
+    sample_weight: npt.ArrayLike | None = None,
+) -> tuple[float, Array]:
+    """E = 1/m sum max(0, margin - y o), y = 1 where t > 0, else -1: the support vector machine's.
+
+    Examples
+    --------
+    >>> import fastbp.reference as fb
+    >>> loss, dout = fb.losses.binary_hinge([[0.5], [2.0]], [1, -1])
+    >>> loss, dout.tolist()
+    (1.75, [[-0.5], [0.5]])
+    """
+    return BinaryHinge(margin=margin, class_weight=class_weight)(out, target, sample_weight=sample_weight)
 
 
-def _outputs(out: npt.ArrayLike) -> Array:
-    array = rows("out", out)
-    return array.astype(float_like(array), copy=False)
+def poisson(
+    out: npt.ArrayLike, target: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None
+) -> tuple[float, Array]:
+    """E = 1/m sum exp(Z) - T Z, dZ = (exp(Z) - T) / m: counts T, less what does not depend on Z (log T!).
+
+    Examples
+    --------
+    >>> import fastbp.reference as fb
+    >>> loss, dout = fb.losses.poisson([[0.0], [0.0]], [1, 3])
+    >>> loss, dout.tolist()
+    (1.0, [[0.0], [-1.0]])
+    """
+    return Poisson()(out, target, sample_weight=sample_weight)
 
 
-def _values(target: npt.ArrayLike, shape: tuple[int, ...], dtype: np.dtype[Any], name: str) -> Target:
-    T = reals(name, target)
-    if T.shape != shape and not (shape[1] == 1 and T.shape == shape[:1]):
-        expected = f"{shape} or {shape[:1]}" if shape[1] == 1 else f"{shape}"
-        raise ValueError(f"{name} must have shape {expected}, got {T.shape}")
-    if len(T) == 0:
-        raise ValueError(f"{name} must have at least one row, got shape {T.shape}")
-    if not np.isfinite(T).all():
-        raise ValueError(f"{name} must be finite, got NaN or infinity")
-    return T.astype(dtype, copy=False)
+def gaussian_nll(
+    out: npt.ArrayLike, target: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None
+) -> tuple[float, Array]:
+    """E = 1/(2m) sum S + (T - M)^2 exp(-S): means M and log variances S, less the constant U/2 log(2 pi).
 
+    out is [M S], (m, 2U), and the target (m, U).
 
-def _labels(target: npt.ArrayLike, shape: tuple[int, ...], dtype: np.dtype[Any], name: str) -> Target:
-    T = reals(name, target)
-    if T.shape == shape:
-        return _values(T, shape, dtype, name)
-    if T.shape != shape[:1]:
-        raise ValueError(f"{name} must have shape {shape[:1]} or {shape}, got {T.shape}")
-    if T.dtype.kind == "f":
-        raise TypeError(f"{name} of shape (batch,) must hold integer labels, got {T.dtype}")
-    if len(T) == 0:
-        raise ValueError(f"{name} must have at least one row, got shape {T.shape}")
-    if T.min() < 0 or T.max() >= shape[1]:
-        raise ValueError(f"{name} must hold labels 0 .. {shape[1] - 1}, got {T.min()} .. {T.max()}")
-    return T.astype(np.intp, copy=False)
-
-
-LOSSES: dict[str, Loss] = {
-    row.name: row
-    for row in (
-        Loss("squared_error", _values, _squared_error),
-        Loss("cross_entropy", _labels, _cross_entropy),
-    )
-}
-
-
-def loss_named(name: str) -> Loss:
-    """Return the row of that name; ValueError lists the names."""
-    if not isinstance(name, str) or name not in LOSSES:
-        raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {name!r}")
-    return LOSSES[name]
+    Examples
+    --------
+    >>> import fastbp.reference as fb
+    >>> loss, dout = fb.losses.gaussian_nll([[1.0, 0.0]], [3.0])
+    >>> loss, dout.tolist()
+    (2.0, [[-2.0, -1.5]])
+    """
+    return GaussianNLL()(out, target, sample_weight=sample_weight)

@@ -23,8 +23,8 @@ import numpy.typing as npt
 from fastbp.checks import Array, callback_or_none, float_dtype, layer_tuple, pair, positive, reals, required, rows
 from fastbp.history import History
 from fastbp.reference.activations import ACTIVATIONS, Activation
+from fastbp.reference.criteria import Loss, Target, loss_named
 from fastbp.reference.layers import Dense, Input, LiveView, shapes_of
-from fastbp.reference.losses import Loss, Target, loss_named
 from fastbp.reference.optimizers import Optimizer
 from fastbp.rng import STREAM_SHUFFLE, checked_seed, fresh_seed, permutation
 
@@ -92,7 +92,7 @@ class Sequential:
         if optimizer is not None and not isinstance(optimizer, Optimizer):
             raise TypeError(f"optimizer must be one, as SGD(...), got {optimizer!r}")
         self.layers: Final = layer_tuple(layers)
-        self.loss: Final = None if loss is None else loss_named(loss).name
+        self.loss: Final = None if loss is None else loss_named(loss).row
         self.optimizer: Final = optimizer
         self.dtype: Final = float_dtype(dtype)
         self.seed: Final = fresh_seed() if seed is None else checked_seed(seed)
@@ -107,7 +107,7 @@ class Sequential:
     def _build(self, shapes: list[tuple[int, int]], biases: int) -> None:
         """Lay out all W (I+1, U) in one vector and all dW in another, and give each dense layer its part.
 
-        A third one says where l2 and weight_decay act: it is 1 for weights and `biases` for biases.
+        A third one says where l2, l1 and weight_decay act: it is 1 for weights and `biases` for biases.
         """
         dense = [layer for layer in self._chain if isinstance(layer, Dense)]
         size = sum(height * width for height, width in shapes)
@@ -178,7 +178,8 @@ class Sequential:
     def update(self) -> None:
         """Let the optimizer change all weights by `grads`: with SGD, W = W - learning_rate * dW.
 
-        Clipping, l2 and weight decay are the same as in training; `accumulate` is not: `grads` are taken as they are.
+        Clipping, penalties, weight decay and max_norm are the same as in training; `accumulate` is not: `grads` are taken as
+        they are.
         """
         self._needed_optimizer()
         self._gathered.clear()
@@ -186,7 +187,11 @@ class Sequential:
 
     def _update(self, grads: Array) -> None:
         self._updates += 1
-        self._needed_optimizer().update(self._params, grads, self._state, self._updates, self._decays)
+        optimizer = self._needed_optimizer()
+        optimizer.update(self._params, grads, self._state, self._updates, self._decays)
+        for layer in self._chain:
+            if isinstance(layer, Dense):
+                optimizer.limit(layer.weight)
 
     def train_step(self, x: npt.ArrayLike, y: npt.ArrayLike) -> float:
         """Do forward, backward and update on one batch; return its loss before the update."""
@@ -309,7 +314,7 @@ class Sequential:
     def _scores(self, X: npt.NDArray[Any], T: Target, loss: Loss) -> dict[str, float]:
         O = self.predict(X)
         scores = {"loss": loss.value(O, T)[0]}
-        if loss.name == "cross_entropy":
+        if loss.row == "cross_entropy":
             labels = T if T.ndim == 1 else T.argmax(axis=1)
             scores["accuracy"] = float((O.argmax(axis=1) == labels).mean())
         return scores

@@ -19,9 +19,9 @@ BLOCK = 1 << 15  # elements updated at a time, so that what is computed for them
 class Optimizer(Settings):
     """What all optimizers have in common: what becomes of g, the gradient of a batch; W = W - learning_rate * direction.
 
-    First it is clipped, then l2 is added. What is clipped is thus the gradient of the data alone. `Sequential.update` does
-    the same with `grads` as they are; `accumulate` is about `train_step` and `fit`, which add up gradients in `grads` until
-    there are enough for an update. `backward` and `update`, by hand, start the count anew.
+    First it is clipped, then the gradient of the `penalty` is added. What is clipped is thus the gradient of the data alone.
+    `Sequential.update` does the same with `grads` as they are; `accumulate` is about `train_step` and `fit`, which add up
+    gradients in `grads` until there are enough for an update. `backward` and `update`, by hand, start the count anew.
 
     Parameters
     ----------
@@ -29,8 +29,10 @@ class Optimizer(Settings):
         0 <= learning_rate < infinity.
     l2 : float
         0 <= l2 < infinity: l2 * W is added to g, as the gradient of l2 / 2 * sum W^2 in the loss.
+    l1 : float
+        0 <= l1 < infinity: l1 * sign(W), 0 for W = 0, is added to g, as the gradient of l1 * sum |W| in the loss.
     decay_biases : bool
-        Whether l2 and weight_decay also act on biases.
+        Whether l2, l1 and weight_decay also act on biases.
     clip_norm : float, optional
         Above 0: if the norm of g, over all parameters, is larger, g is multiplied by clip_norm / norm. If the norm is not a
         number, neither is g.
@@ -39,6 +41,9 @@ class Optimizer(Settings):
     accumulate : int
         At least 1: training steps for each update, which takes the mean of their gradients for g. Those that the end of an
         epoch or of `fit` leaves over count in the next.
+    max_norm : float, optional
+        Above 0: after each update, the weights into a unit, a column of `weight` without its bias, are multiplied by
+        max_norm / norm if their norm is larger [1]_.
 
     Raises
     ------
@@ -46,6 +51,11 @@ class Optimizer(Settings):
         If a parameter is out of range.
     TypeError
         If it is not of its type.
+
+    References
+    ----------
+    .. [1] N. Srivastava, G. Hinton, A. Krizhevsky, I. Sutskever and R. Salakhutdinov, "Dropout: a simple way to prevent neural
+       networks from overfitting", Journal of Machine Learning Research 15, 1929-1958, 2014.
     """
 
     learning_rate: float = 0.01
@@ -76,7 +86,7 @@ class Optimizer(Settings):
     def update(self, params: Array, grads: Array, state: list[Array], t: int, decays: Array) -> None:
         """Change `params` and `state` in place, for step t = 1, 2, ...
 
-        All are flat vectors of one length; `decays` is 1 where l2 and weight_decay act, else 0.
+        All are flat vectors of one length; `decays` is 1 where l2, l1 and weight_decay act, else 0.
         """
         grads = self.clipped(grads)
         rate, decay = self.learning_rate, getattr(self, "weight_decay", 0.0)
@@ -85,9 +95,18 @@ class Optimizer(Settings):
             W, g = params[part], grads[part]
             if self.l2:
                 g = g + self.l2 * decays[part] * W
+            if self.l1:
+                g = g + self.l1 * decays[part] * np.sign(W)
             if decay:
                 W -= rate * decay * decays[part] * W
             W -= rate * self.direction(g, [slot[part] for slot in state], t)
+
+    def limit(self, weight: Array) -> None:
+        """After an update, shrink in place the columns of `weight` (I, U) whose norm is above max_norm."""
+        if self.max_norm is not None:
+            norms = np.sqrt((weight * weight).sum(axis=0))  # (U,)
+            larger = norms > self.max_norm
+            weight[:, larger] *= self.max_norm / norms[larger]
 
 
 @dataclass(frozen=True, repr=False)
@@ -107,7 +126,7 @@ class SGD(Optimizer):
         Whether to take the gradient's step from where momentum leads; needs momentum > 0.
     weight_decay : float
         0 <= weight_decay < infinity: W = W - learning_rate * weight_decay * W, apart from the gradient.
-    l2, decay_biases, clip_norm, clip_value, accumulate
+    l2, l1, decay_biases, clip_norm, clip_value, accumulate, max_norm
         Keywords, which all optimizers have: see `Optimizer`.
 
     Raises
@@ -164,7 +183,7 @@ class Adam(Optimizer):
         0 <= beta < 1: how much of the means of g and of g^2 is kept.
     eps : float
         0 < eps < infinity.
-    l2, decay_biases, clip_norm, clip_value, accumulate
+    l2, l1, decay_biases, clip_norm, clip_value, accumulate, max_norm
         Keywords, which all optimizers have: see `Optimizer`.
 
     Raises
@@ -220,7 +239,7 @@ class AdamW(Adam):
         As for `Adam`.
     weight_decay : float
         0 <= weight_decay < infinity.
-    l2, decay_biases, clip_norm, clip_value, accumulate
+    l2, l1, decay_biases, clip_norm, clip_value, accumulate, max_norm
         Keywords, which all optimizers have: see `Optimizer`.
 
     Raises
@@ -256,7 +275,7 @@ class RMSprop(Optimizer):
         0 <= alpha < 1: how much of the mean of g^2 is kept.
     eps : float
         0 < eps < infinity.
-    l2, decay_biases, clip_norm, clip_value, accumulate
+    l2, l1, decay_biases, clip_norm, clip_value, accumulate, max_norm
         Keywords, which all optimizers have: see `Optimizer`.
 
     Raises
@@ -301,7 +320,7 @@ class Adagrad(Optimizer):
         0 <= learning_rate < infinity.
     eps : float
         0 < eps < infinity.
-    l2, decay_biases, clip_norm, clip_value, accumulate
+    l2, l1, decay_biases, clip_norm, clip_value, accumulate, max_norm
         Keywords, which all optimizers have: see `Optimizer`.
 
     Raises

@@ -1,0 +1,258 @@
+/* pass.c: phase A. A batch goes forward through all gates, and the error signal comes back down, by parts of its rows: each part
+ * through as many gates as it can. Gates that mix rows (batch norms) cut the way in segments: between two, all rows are awaited
+ * and the statistics of the columns are taken. Weights are only read, and every element is one chain whatever the parts, so any
+ * split of the rows gives the same bits. */
+#include <math.h>
+#include <string.h>
+
+#include "../base/clock.h"
+#include "plan.h"
+
+#define CROWD 16                    /* rows: more than a cache has ways */
+#define PART_COLUMNS 64             /* of a batch norm */
+#define POLL_SECONDS 0.02
+
+static int64_t source_row(const struct pass *p, size_t r)
+{
+    return p->order ? p->order[p->first + (int64_t)r] : p->first + (int64_t)r;
+}
+
+/* Whether the pass is given up; asks the caller every POLL_SECONDS. */
+static int stopped(struct pass *p)
+{
+    if (atomic_load_explicit(p->bad, memory_order_relaxed) == FBP_STOPPED) return 1;
+    if (p->stop == NULL) return 0;
+    if (p->interrupted && fbp_seconds() - *p->polled > POLL_SECONDS) {
+        *p->polled = fbp_seconds();
+        if (p->interrupted()) atomic_store(p->stop, 1);
+    }
+    return atomic_load(p->stop);
+}
+
+/* Rows a multiple of 4 KiB apart fall into the same sets of the caches: copying them costs less than that. */
+static int crowded(const struct fbp_array *x, size_t rows) { return rows >= CROWD && x->row_stride % 4096 == 0 && x->row_stride; }
+
+/* Inputs stay where they are when their rows can be used in place; otherwise a block of rows is converted. */
+static void load_inputs(const struct pass *p, size_t r0, size_t r1)
+{
+    const struct fbp_plan *plan = p->plan;
+    for (int g = 0; g < plan->gates; g++) {
+        if (plan->gate[g].kind != FBP_GATE_INPUT) continue;
+        const struct fbp_array *x = &p->x[plan->gate[g].input];
+        struct buffers *b = &p->ws->gate[g];
+        const int in_place = !p->keep && fbp_array_in_place(x, plan->dtype, plan->kernels->size) && !crowded(x, r1 - r0);
+        for (size_t r = r0; r < r1; r++) {
+            if (in_place) {
+                b->out_row[r] = x->data + source_row(p, r) * x->row_stride;
+            } else {
+                b->out_row[r] = fbp_out_at(p, g, r);
+                fbp_array_convert(x, source_row(p, r), plan->dtype, fbp_out_at(p, g, r));
+            }
+        }
+    }
+}
+
+/* Forward through gates from .. to. */
+void fbp_pass_rows(struct pass *p, size_t r0, size_t r1)
+{
+    if (p->from == 0) load_inputs(p, r0, r1);
+    for (int g = p->from; g < p->to && !stopped(p); g++)
+        if (fbp_gates[p->plan->gate[g].kind].forward) fbp_gates[p->plan->gate[g].kind].forward(p, g, r0, r1);
+}
+
+static void load_targets(const struct pass *p, int k, size_t r0, size_t r1)
+{
+    const struct fbp_plan *plan = p->plan;
+    const struct fbp_array *y = &p->y[k].y;
+    struct targets *t = &p->ws->target[k];
+    const struct gate *out = &plan->gate[plan->output[k].node];
+    const int labels = p->y[k].labels, in_place = fbp_array_in_place(y, plan->dtype, plan->kernels->size);
+    for (size_t r = r0; labels && r < r1; r++) {
+        const int64_t label = fbp_label(y, source_row(p, r));
+        const int good = label >= 0 && label < (int64_t)out->width;
+        t->label[r] = good ? label : 0;
+        if (!good) atomic_store(p->bad, FBP_BAD_LABEL);                 /* the caller's array changed under us */
+    }
+    for (size_t r = r0; !labels && r < r1; r++) {
+        const int64_t row = source_row(p, r);
+        if (in_place) {
+            t->row[r] = y->data + row * y->row_stride;
+        } else {
+            char *copy = fbp_at(plan, t->copy, r * out->ld);
+            fbp_array_convert(y, row, plan->dtype, copy);
+            t->row[r] = copy;
+        }
+    }
+}
+
+/* Losses of the rows at output k, and its dE/dO. */
+static void output_loss(const struct pass *p, int k, size_t r0, size_t r1)
+{
+    const struct fbp_plan *plan = p->plan;
+    const struct fbp_output *output = &plan->output[k];
+    const struct gate *gate = &plan->gate[output->node];
+    struct targets *t = &p->ws->target[k];
+    void *out = fbp_out_at(p, output->node, r0), *grad = fbp_grad_at(p, output->node, r0);
+    const ptrdiff_t ldo = (ptrdiff_t)p->ws->gate[output->node].ld, ldg = (ptrdiff_t)gate->ld;
+    if (output->loss == FBP_LOSS_CUSTOM) {
+        if (output->function(output->context, k, p->first, p->rows, (int64_t)gate->width, out, ldo, t->loss, grad, ldg))
+            atomic_store(p->bad, FBP_STOPPED);
+        return;
+    }
+    const int labels = p->y[k].labels;
+    load_targets(p, k, r0, r1);
+    plan->kernels->loss[output->loss].rows(&(struct fbp_loss_rows){
+        .m = r1 - r0, .n = gate->width, .a = output->parameter,
+        .out = out, .ldo = ldo,
+        .target = t->row + r0,
+        .label = labels ? t->label + r0 : NULL,
+        .weight = p->weights ? p->ws->weight + r0 : NULL,
+        .scale = p->weight > 0 ? output->weight / p->weight : 0,
+        .loss = t->loss + r0,
+        .grad = grad, .ldg = ldg});
+    for (size_t r = r0; !labels && r < r1; r++)     /* a target that is not finite shows in the loss, so only then look closer */
+        if (!isfinite(t->loss[r]) && !fbp_row_finite(t->row[r], plan->dtype, fbp_target_width(plan, k)))
+            atomic_store(p->bad, FBP_BAD_TARGET);
+}
+
+/* dE/dO of every output, from its loss or as the caller gives it; delta of those that feed no other gate. */
+static void turn(const struct pass *p, size_t r0, size_t r1)
+{
+    const struct fbp_plan *plan = p->plan;
+    for (size_t r = r0; p->weights && r < r1; r++) p->ws->weight[r] = p->weights[source_row(p, r)];
+    for (int k = 0; k < plan->outputs; k++) {
+        const int g = plan->output[k].node;
+        if (p->dout == NULL) output_loss(p, k, r0, r1);
+        else
+            for (size_t r = r0; r < r1; r++) fbp_array_convert(&p->dout[k], (int64_t)r, plan->dtype, fbp_grad_at(p, g, r));
+        if (plan->gate[g].consumers == 0) fbp_deactivate(p, g, r0, r1);
+    }
+}
+
+/* Backward from the gate before `to` down to `from`. */
+static void back(struct pass *p, int from, int to, size_t r0, size_t r1)
+{
+    for (int g = to - 1; g >= from && !stopped(p); g--)
+        if (fbp_gates[p->plan->gate[g].kind].backward) fbp_gates[p->plan->gate[g].kind].backward(p, g, r0, r1);
+}
+
+static void copy_out(const struct pass *p, char *to, const void *const *from, size_t width, size_t r0, size_t r1)
+{
+    const size_t bytes = width * p->plan->kernels->size;
+    for (size_t r = r0; r < r1; r++) memcpy(to + r * bytes, from[r], bytes);
+}
+
+/* ---- the stages; a task of each for a part of the rows ------------------------------------------------------------------- */
+
+static struct pass rows_of(const void *context, int part, int thread, size_t *r0, size_t *r1)
+{
+    struct pass p = *(const struct pass *)context;
+    int64_t from, to;
+    if (thread != 0) p.interrupted = NULL;
+    fbp_share(p.rows, part, p.parts, &from, &to);
+    *r0 = (size_t)from, *r1 = (size_t)to;
+    return p;
+}
+
+static void forward_part(void *context, int part, int thread)
+{
+    size_t r0, r1;
+    struct pass p = rows_of(context, part, thread, &r0, &r1);
+    fbp_pass_rows(&p, r0, r1);
+    for (int k = 0; p.out && k < p.plan->outputs && p.to == p.plan->gates; k++) {
+        const int g = p.plan->output[k].node;
+        copy_out(&p, p.out[k], p.ws->gate[g].out_row, p.plan->gate[g].width, r0, r1);
+    }
+}
+
+/* Gradients of the inputs, once all gates are done. */
+static void copy_dx(const struct pass *p, size_t r0, size_t r1)
+{
+    for (int g = 0; p->dx && g < p->plan->gates; g++) {
+        const struct gate *gate = &p->plan->gate[g];
+        const size_t bytes = gate->width * p->plan->kernels->size;
+        if (gate->kind != FBP_GATE_INPUT) continue;
+        if (gate->consumers > 0 || gate->output) copy_out(p, p->dx[gate->input], p->ws->gate[g].grad_row, gate->width, r0, r1);
+        else memset((char *)p->dx[gate->input] + r0 * bytes, 0, (r1 - r0) * bytes);
+    }
+}
+
+/* From the last cut on: forward if there is a loss, the turn, and back to the last cut. */
+static void turn_part(void *context, int part, int thread)
+{
+    size_t r0, r1;
+    struct pass p = rows_of(context, part, thread, &r0, &r1);
+    const struct fbp_plan *plan = p.plan;
+    const int down = plan->cuts ? plan->cut[plan->cuts - 1] + 1 : 0;
+    if (p.dout == NULL) fbp_pass_rows(&p, r0, r1);
+    if (stopped(&p)) return;
+    turn(&p, r0, r1);
+    back(&p, down, plan->gates, r0, r1);
+    if (down == 0) copy_dx(&p, r0, r1);
+}
+
+static void back_part(void *context, int part, int thread)
+{
+    size_t r0, r1;
+    struct pass p = rows_of(context, part, thread, &r0, &r1);
+    back(&p, p.from, p.to, r0, r1);
+    if (p.from == 0) copy_dx(&p, r0, r1);
+}
+
+static int column_parts(const struct pass *p, int g) { return (int)((p->plan->gate[g].width + PART_COLUMNS - 1) / PART_COLUMNS); }
+
+static void statistics_part(void *context, int part, int thread)
+{
+    const struct pass *p = context;
+    const size_t j = (size_t)part * PART_COLUMNS;
+    (void)thread;
+    fbp_batch_norm_statistics(p, p->from, j, fbp_min(j + PART_COLUMNS, p->plan->gate[p->from].width));
+}
+
+static void sums_part(void *context, int part, int thread)
+{
+    const struct pass *p = context;
+    const size_t j = (size_t)part * PART_COLUMNS;
+    (void)thread;
+    fbp_batch_norm_sums(p, p->to - 1, j, fbp_min(j + PART_COLUMNS, p->plan->gate[p->to - 1].width));
+}
+
+/* Forward to the last cut; what is left to do is from .. to. */
+static void forward_to_last_cut(struct pass *p, struct fbp_team *team)
+{
+    const struct fbp_plan *plan = p->plan;
+    p->from = 0;
+    for (int c = 0; c < plan->cuts; c++) {
+        p->to = plan->cut[c];
+        fbp_team_run(team, forward_part, p, p->parts);
+        p->from = p->to;
+        fbp_team_run(team, statistics_part, p, column_parts(p, p->from));
+    }
+    p->to = plan->gates;
+}
+
+static void turn_and_back(struct pass *p, struct fbp_team *team)
+{
+    const struct fbp_plan *plan = p->plan;
+    fbp_team_run(team, turn_part, p, p->parts);
+    for (int c = plan->cuts - 1; c >= 0; c--) {
+        p->to = plan->cut[c] + 1;
+        p->from = c ? plan->cut[c - 1] + 1 : 0;
+        if (fbp_gradient_wanted(p, plan->cut[c])) fbp_team_run(team, sums_part, p, column_parts(p, plan->cut[c]));
+        fbp_team_run(team, back_part, p, p->parts);
+    }
+}
+
+void fbp_pass_forward(struct pass *p, struct fbp_team *team)
+{
+    forward_to_last_cut(p, team);
+    fbp_team_run(team, forward_part, p, p->parts);
+}
+
+void fbp_pass_step(struct pass *p, struct fbp_team *team)
+{
+    forward_to_last_cut(p, team);
+    turn_and_back(p, team);
+}
+
+void fbp_pass_backward(struct pass *p, struct fbp_team *team) { turn_and_back(p, team); }
