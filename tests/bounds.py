@@ -173,8 +173,6 @@ def beside(name: str, z: Array) -> Array:
 def parts(name: str, z: Array, f: Array, slope: Array) -> tuple[Array, Array]:
     """The sizes of what is added up to f(z), and to its slope."""
     match name:
-        case "hard_sigmoid":
-            return f + (np.abs(z) + 3) / 6 * (np.abs(z) < 3.5), slope
         case "hard_swish":
             return np.abs(f) + np.abs(z) * (np.abs(z) + 3) / 6 * (np.abs(z) < 3.5), np.abs(slope) + 2
         case "gelu" | "gelu_tanh" | "silu" | "mish":  # S(z) + z S'(z), both terms of which are at most about |z| e^-|z| for z < 0
@@ -225,6 +223,14 @@ def activate(name: str, Z: Bounded, a: float | None = None) -> Bounded:
         case "relu" | "relu6":  # no rounding, and no error at all where z + e <= 0
             low, value, high = (np.clip(v, 0, 6 if name == "relu6" else np.inf) for v in (z - e, z, z + e))
             return Bounded(value, np.maximum(high - value, value - low), Z.in_)
+        case "leaky_relu":  # rounds below 0 only: a, and a z
+            brought, a = farthest(name, Z, a)[0], activation_named(name, a).parameter
+            own = Z.in_.gamma(2) * (np.abs(curve(name, z, a)[0]) + brought) + Z.in_.tiny
+            return Bounded(curve(name, z, a)[0], brought + own * ((z - e <= 0) & (a != 0)), Z.in_)
+        case "hard_sigmoid":  # 0 / 6 and 6 / 6 are exact
+            S = activate("relu6", Z + Z.in_.exact(3.0))
+            O = S / Z.in_.exact(6.0)
+            return Bounded(O.value, np.where(S.error == 0, 0, O.error), Z.in_)
         case "sigmoid":
             return Z.function(1 / (1 + np.exp(-z)), np.full_like(z, 1 / 4))
         case "tanh":
@@ -242,8 +248,8 @@ def activate(name: str, Z: Bounded, a: float | None = None) -> Bounded:
             S = shifted(Z)
             return S - S.exp().sum_rows().log()
     f, slope = curve(name, z, a)
-    a = activation_named(name, a).parameter or 0.0
-    return rounded(Z, f, farthest(name, Z, a or None)[0], own_roundings(name, z, a), parts(name, z, f, slope)[0])
+    a = activation_named(name, a).parameter
+    return rounded(Z, f, farthest(name, Z, a)[0], own_roundings(name, z, a or 0.0), parts(name, z, f, slope)[0])
 
 
 def deactivate(name: str, O: Bounded, dO: Bounded, Z: Bounded, a: float | None = None) -> Bounded:
