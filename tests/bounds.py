@@ -25,13 +25,23 @@ import numpy as np
 from cases import Array
 
 import fastbp.reference as ref
+from fastbp.reference.activations import activation_named
+from fastbp.reference.functions import ALPHA, SCALE
 
 FUNCTION_ULP = 4  # exp, log, sigmoid and tanh: NumPy's are within 4 ulp, fastbp's within MAX_ULP
 
 # Errors of fastbp's functions in units of the last place (ULP) of the correctly rounded result, at most. `make ulp` runs through
-# all float32 and holds this; it finds (float32, FMA) exp 0.91, log 0.87, sigmoid 2.00, softplus 1.75, tanh 1.85.
-MAX_ULP = {"identity": 0.0, "relu": 0.0, "exp": 1.0, "log": 2.0, "sigmoid": 2.0, "softplus": 2.0, "tanh": 2.0}
-MAX_ULP_WITHOUT_FMA = {**MAX_ULP, "exp": 1.25, "softplus": 2.25, "tanh": 2.25}  # where a product is rounded before it is added
+# all float32 and holds this; it finds (float32, FMA) exp 0.91, log 0.87, sigmoid 2.00, softplus 1.75, tanh 1.85, elu 0.95,
+# selu 1.89, softsign 1.50, gelu 4.87, gelu_tanh 2.53, silu 2.50, mish 4.81, sin 1.67. Where gelu, silu and mish are small, they
+# are products of four or five factors, each with its rounding. gelu_tanh is one of e^y, in which an error of y counts y times:
+# its errors are in units of (1 + |y|) ULP for z < 0.
+MAX_ULP = {
+    "exp": 1.0, "log": 2.0, "sigmoid": 2.0, "softplus": 2.0, "tanh": 2.0, "elu": 2.0, "selu": 2.0, "softsign": 2.0,
+    "gelu": 5.0, "gelu_tanh": 3.0, "silu": 3.0, "mish": 5.25, "sin": 2.0,
+}  # fmt: skip
+# Where a product is rounded before it is added.
+MAX_ULP_WITHOUT_FMA = {**MAX_ULP, "exp": 1.25, "softplus": 2.25, "tanh": 2.25, "sin": 2.25}
+MAX_SINE = {"float32": 2.0**20, "float64": 2.0**30}  # |z| up to which sin is right; beyond, it only stays within [-1, 1]
 
 
 def max_ulp(function: str, isa: str) -> float:
@@ -148,15 +158,79 @@ def shifted(Z: Bounded) -> Bounded:
     return Bounded(difference, Z.error + own, Z.in_)
 
 
-def activate(name: str, Z: Bounded) -> Bounded:
+def beside(name: str, z: Array) -> Array:
+    """Roundings of f(z), or of its slope, relative to the sizes of `parts`, beyond a handful: errors of an exponent."""
+    match name:
+        case "gelu":  # e^(-z^2/2), whose exponent the reference rounds twice
+            return 2 * np.minimum(z * z, 1500)
+        case "gelu_tanh":  # e^y, whose exponent has four roundings; beyond 750 it is 0
+            return 8 * np.minimum(np.abs(1.6 * z + 0.0714 * z**3), 750)
+        case "mish":  # 1 / cosh(s)^2, s = log(1 + e^z) with two functions
+            return 4 * FUNCTION_ULP * np.maximum(z, 0)
+    return np.zeros_like(z)
+
+
+def parts(name: str, z: Array, f: Array, slope: Array) -> tuple[Array, Array]:
+    """The sizes of what is added up to f(z), and to its slope."""
+    match name:
+        case "hard_swish":
+            return np.abs(f) + np.abs(z) * (np.abs(z) + 3) / 6 * (np.abs(z) < 3.5), np.abs(slope) + 2
+        case "gelu" | "gelu_tanh" | "silu" | "mish":  # S(z) + z S'(z), both terms of which are at most about |z| e^-|z| for z < 0
+            S = np.abs(f / np.where(z == 0, 1, z)) + (z == 0)
+            return np.abs(f), 2 * S + np.abs(slope)
+    return np.abs(f), np.abs(slope)
+
+
+def own_roundings(name: str, z: Array, a: float) -> Array:
+    """Of a function of a few steps; MAX_ULP is at most half of it. A power is multiplied out, or e^(a log z)."""
+    few = np.full_like(z, 2 * FUNCTION_ULP + 4)
+    if name != "power":
+        return few + beside(name, z)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        exponent = np.abs(a * np.log(np.abs(z)))
+    return few + (2 * abs(a) + 2 if a == int(a) else 4 * FUNCTION_ULP * np.nan_to_num(exponent, posinf=0))
+
+
+def curve(name: str, z: Array, a: float | None) -> tuple[Array, Array]:
+    """f(z) and f'(z) of the reference."""
+    row = activation_named(name, a)
+    with np.errstate(all="ignore"):
+        O, kept = row.apply(z.copy())
+        return O, row.delta(kept, np.ones_like(z))
+
+
+def farthest(name: str, Z: Bounded, a: float | None) -> tuple[Array, Array]:
+    """max |f - f(z)| and max |f' - f'(z)| over z - e, z + e: f' is monotone there, or goes up to an extremum and back."""
+    (_, slope), low, high = (curve(name, z, a) for z in (Z.value, Z.value - Z.error, Z.value + Z.error))
+    off = np.maximum(np.abs(low[1] - slope), np.abs(high[1] - slope))
+    return (np.abs(slope) + off) * Z.error, off
+
+
+def rounded(Z: Bounded, value: Array, brought: Array, roundings: Array, size: Array) -> Bounded:
+    """`value`, made of parts of that size with so many roundings; any may be flushed to 0."""
+    own = roundings * Z.in_.u * (size + brought) / (1 - roundings.max(initial=0) * Z.in_.u) + roundings * Z.in_.tiny
+    return Bounded(value, brought + own, Z.in_)
+
+
+def activate(name: str, Z: Bounded, a: float | None = None) -> Bounded:
     """O = f(Z)."""
     z, e = Z.value, Z.error
     match name:
         case "identity":
             return Z
-        case "relu":  # no rounding, and no error at all where z + e <= 0
-            low, value, high = (np.maximum(v, 0) for v in (z - e, z, z + e))
+        case "negative":
+            return Bounded(-z, e, Z.in_)
+        case "relu" | "relu6":  # no rounding, and no error at all where z + e <= 0
+            low, value, high = (np.clip(v, 0, 6 if name == "relu6" else np.inf) for v in (z - e, z, z + e))
             return Bounded(value, np.maximum(high - value, value - low), Z.in_)
+        case "leaky_relu":  # rounds below 0 only: a, and a z
+            brought, a = farthest(name, Z, a)[0], activation_named(name, a).parameter
+            own = Z.in_.gamma(2) * (np.abs(curve(name, z, a)[0]) + brought) + Z.in_.tiny
+            return Bounded(curve(name, z, a)[0], brought + own * ((z - e <= 0) & (a != 0)), Z.in_)
+        case "hard_sigmoid":  # 0 / 6 and 6 / 6 are exact
+            S = activate("relu6", Z + Z.in_.exact(3.0))
+            O = S / Z.in_.exact(6.0)
+            return Bounded(O.value, np.where(S.error == 0, 0, O.error), Z.in_)
         case "sigmoid":
             return Z.function(1 / (1 + np.exp(-z)), np.full_like(z, 1 / 4))
         case "tanh":
@@ -165,21 +239,59 @@ def activate(name: str, Z: Bounded) -> Bounded:
             largest = 1 / (1 + np.exp(-(z + e)))
             O = Z.function(np.logaddexp(0, z), largest)
             return O.result(O.value, O.error, 2 * FUNCTION_ULP)
+        case "exp":
+            return Z.exp()
         case "softmax":
             e = shifted(Z).exp()
             return e / e.sum_rows()
-    raise KeyError(f"no error bound for the activation {name!r}")
+        case "log_softmax":
+            S = shifted(Z)
+            return S - S.exp().sum_rows().log()
+    f, slope = curve(name, z, a)
+    a = activation_named(name, a).parameter
+    return rounded(Z, f, farthest(name, Z, a)[0], own_roundings(name, z, a or 0.0), parts(name, z, f, slope)[0])
 
 
-def deactivate(name: str, O: Bounded, dO: Bounded) -> Bounded:
-    """dZ = dO f'(Z), with f' taken from O."""
-    one = O.in_.exact(1.0)
+def deactivate(name: str, O: Bounded, dO: Bounded, Z: Bounded, a: float | None = None) -> Bounded:
+    """dZ = dO f'(Z), with f' taken from O, or from Z where the reference does."""
+    one, row = O.in_.exact(1.0), activation_named(name, a)
+    if row.wants_z:
+        f, slope = curve(name, Z.value, a)
+        a = (row.parameter or 0.0) - 1
+        size = parts(name, Z.value, f, slope)[1]
+        return dO * rounded(Z, slope, farthest(name, Z, row.parameter)[1], own_roundings(name, Z.value, a) + 2, size)
+
+    def sides(kink: float, below: Bounded, above: Bounded) -> Bounded:
+        """`above` where O > kink, else `below`; the program may find either side where O is that near."""
+        either = (np.abs(O.value - kink) <= O.error) & (O.error > 0)
+        low, high = np.broadcast_to(below.value, O.value.shape), np.broadcast_to(above.value, O.value.shape)
+        value, error = (np.where(O.value > kink, y, x) for x, y in ((low, high), (below.error, above.error)))
+        return Bounded(value, error + either * (np.abs(high - low) + below.error + above.error), O.in_)
+
+    zero = O.in_.exact(0.0)
     match name:
         case "identity":
             return dO
+        case "negative":
+            return Bounded(-dO.value, dO.error, dO.in_)
         case "relu":
-            either = (O.value <= O.error) & (O.error > 0)  # the program may find either side of the kink
-            return dO * Bounded(1.0 * (O.value > 0), 1.0 * either, O.in_)
+            return dO * sides(0, zero, one)
+        case "leaky_relu":
+            return dO * sides(0, O.in_.constant(row.parameter or 0.0), one)
+        case "elu":
+            return dO * sides(0, O + O.in_.constant(row.parameter or 0.0), one)
+        case "selu":
+            return dO * sides(0, O + O.in_.constant(SCALE * ALPHA), O.in_.constant(SCALE))
+        case "softsign":
+            q = one - Bounded(np.abs(O.value), O.error, O.in_)
+            return dO * (q * q)
+        case "hard_sigmoid" | "relu6":
+            top, inner = (1, O.in_.constant(1 / 6)) if name == "hard_sigmoid" else (6, one)
+            return dO * sides(0, zero, sides(np.nextafter(top, 0), inner, zero))
+        case "exp":
+            return dO * O
+        case "reciprocal":
+            return Bounded(-dO.value, dO.error, dO.in_) * (O * O)
         case "sigmoid":
             return dO * O * (one - O)
         case "tanh":
@@ -188,6 +300,8 @@ def deactivate(name: str, O: Bounded, dO: Bounded) -> Bounded:
             return dO * O.function(-np.expm1(-O.value), np.exp(O.error - O.value))
         case "softmax":
             return O * (dO - (dO * O).sum_rows())
+        case "log_softmax":
+            return dO - O.exp() * dO.sum_rows()
     raise KeyError(f"no error bound for the activation {name!r}")
 
 
@@ -430,12 +544,11 @@ class Network:
 
     def forward(self, x: Array) -> Bounded:
         O = self.in_.exact(x)
-        self.outputs = [O]
+        self.outputs, self.Z = [O], []
         for layer in self.layers:
-            if isinstance(layer, ref.Dense):
-                O = activate(layer.activation, self.with_ones(O) @ self.W[id(layer)])
-            else:
-                O = activate(layer.name, O)
+            dense = isinstance(layer, ref.Dense)
+            self.Z.append(self.with_ones(O) @ self.W[id(layer)] if dense else O)
+            O = activate(layer.activation if dense else layer.name, self.Z[-1], None if dense else layer.parameter)
             self.outputs.append(O)
         return O
 
@@ -447,13 +560,13 @@ class Network:
 
     def backward(self, dO: Bounded) -> Bounded:
         for k in reversed(range(len(self.layers))):
-            layer, X, O = self.layers[k], self.outputs[k], self.outputs[k + 1]
+            layer, X, O, Z = self.layers[k], self.outputs[k], self.outputs[k + 1], self.Z[k]
             if isinstance(layer, ref.Dense):
-                delta = deactivate(layer.activation, O, dO)
+                delta = deactivate(layer.activation, O, dO, Z)
                 self.dW[id(layer)] = self.with_ones(X).T @ delta
                 dO = delta @ self.W[id(layer)][:-1].T
             else:
-                dO = deactivate(layer.name, O, dO)
+                dO = deactivate(layer.name, O, dO, Z, layer.parameter)
         return dO
 
     def update(self) -> None:

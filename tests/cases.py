@@ -11,12 +11,15 @@ import pytest
 
 import fastbp as fb
 from fastbp import rng, runtime
+from fastbp._fastbp_core import ACTIVATIONS
 
 Array = npt.NDArray[Any]
 DTYPES = ("float32", "float64")
 LIBRARIES = {"fastbp": fb, "reference": fb.reference}  # the fixture `library` goes through them
 ISAS = runtime.isa_names()
 FMA_ISAS = tuple(isa for isa in ISAS if isa != "base")
+WITH_KERNELS = tuple(name for name in ACTIVATIONS if name != "custom")
+EVERYWHERE = tuple(name for name in WITH_KERNELS if name not in ("log", "reciprocal"))  # these have a pole at 0
 STREAM = 99  # of random numbers, used by nothing else
 
 needs_fma = pytest.mark.skipif(not FMA_ISAS, reason=f"this CPU has no FMA, only {ISAS}")

@@ -18,10 +18,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from cases import Array, assert_same_bits, integers, numbers
+from cases import WITH_KERNELS, Array, assert_same_bits, integers, numbers
 
 import fastbp as fb
-from fastbp._fastbp_core import ACTIVATIONS
 
 PAGE = mmap.PAGESIZE
 PROT_NONE = 0
@@ -116,7 +115,7 @@ class Case:
 
     def outputs(self, place: Place) -> Iterator[Array]:
         """Outputs of every activation, which `predict` writes where they belong; from inputs of other types, too."""
-        for activation in ACTIVATIONS:
+        for activation in WITH_KERNELS:
             x = numbers(self.rows, 3, dtype=self.dtype)
             out = place(np.zeros((self.rows, self.cols), self.dtype))
             yield self.net(3, self.cols, activation).predict(place(x), out=out)

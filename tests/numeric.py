@@ -17,8 +17,8 @@ h = eps**(1/3) max(1, |theta|) makes both of the order eps**(2/3). The rounding 
 test, a few eps relative to its terms, are thousands of times smaller than noise / h, which therefore covers
 them.
 
-A relu has a kink at 0, and so have some losses. A parameter for which any unit of any relu, or any element of the loss,
-changes side between theta - 2h and theta + 2h is left out, by looking at the units, not at the result.
+Some functions have kinks (`KINKS`), and so have some losses. A parameter for which any unit of them, or any element of the
+loss, changes side between theta - 2h and theta + 2h is left out, by looking at the units, not at the result.
 """
 
 from __future__ import annotations
@@ -30,15 +30,11 @@ from typing import Any
 import bounds as running
 import numpy as np
 import numpy.typing as npt
-from bounds import Bounded, Rounding
 
 import fastbp.reference as ref
-from fastbp.reference.activations import ACTIVATIONS
 
 Array = npt.NDArray[Any]
 EPS = float(np.finfo(np.float64).eps)
-U = EPS / 2  # one rounding
-ULP = 4 * EPS  # NumPy's exp, log and tanh are within 4 ulp
 
 
 @dataclass(frozen=True)
@@ -48,6 +44,7 @@ class Differences:
     gradient: Array
     bound: Array
     smooth: npt.NDArray[np.bool_]
+    loss: float
 
     def check(self, gradient: Array) -> None:
         """Assert that `gradient` is the derivative, within the bounds."""
@@ -57,7 +54,7 @@ class Differences:
         assert len(bound) > len(gradient) / 2, "most parameters lie at a kink: nothing was tested"
         assert np.all(error <= bound), f"off by {np.max(error / bound)} bounds"
         # Not vacuous: h is chosen for bounds of eps**(2/3), and eps**(1/2) leaves them a factor of 400.
-        assert bound.max() < np.sqrt(EPS) * max(1.0, np.abs(gradient).max()), f"bound is {bound.max()}"
+        assert bound.max() < np.sqrt(EPS) * max(1.0, np.abs(gradient).max(), self.loss), f"bound is {bound.max()}"
 
 
 def central_differences(net: ref.Sequential, theta: Array, x: Array, y: npt.ArrayLike) -> Differences:
@@ -74,7 +71,7 @@ def differences(evaluate: Callable[[], tuple[float, bytes]], theta: Array, noise
     assert np.shares_memory(flat, theta)
     gradient, bound = np.empty(flat.size), np.empty(flat.size)
     smooth = np.empty(flat.size, np.bool_)
-    _, side = evaluate()
+    loss, side = evaluate()
     for i, value in enumerate(flat.tolist()):
         h = np.cbrt(EPS) * max(1.0, abs(value))
         E: dict[int, float] = {}
@@ -87,17 +84,29 @@ def differences(evaluate: Callable[[], tuple[float, bytes]], theta: Array, noise
         far = (E[2] - E[-2]) / ((value + 2 * h) - (value - 2 * h))
         gradient[i], bound[i] = near, abs(far - near) + noise / h
         flat[i] = value
-    return Differences(gradient, bound, smooth)
+    return Differences(gradient, bound, smooth, loss)
+
+
+# Where f' jumps, or f''.
+KINKS = {
+    "relu": (0,), "leaky_relu": (0,), "elu": (0,), "selu": (0,), "softsign": (0,), "relu6": (0, 6), "hard_sigmoid": (-3, 3),
+    "hard_swish": (-3, 3),
+}  # fmt: skip
 
 
 def loss_and_sides(net: ref.Sequential, x: Array, y: npt.ArrayLike) -> tuple[float, bytes]:
-    """Return E, and for every unit of every relu, and of the loss, on which side of its kink it is."""
+    """Return E, and for every unit of every function with kinks, and of the loss, between which of them it is."""
     assert net.loss is not None
     layers = [layer for layer in net.layers if not isinstance(layer, ref.Input)]
     outputs = net.predict(x, nodes=layers)
-    sides = [(O > 0).tobytes() for layer, O in zip(layers, outputs, strict=True) if function_name(layer) == "relu"]
-    sides.append(sides_of_loss(net.loss, outputs[-1], np.asarray(y)))
-    return getattr(ref.losses, net.loss)(outputs[-1], y)[0], b"".join(sides)
+    sides, below = b"", x
+    for layer, O in zip(layers, outputs, strict=True):
+        Z = below @ layer.weight + layer.bias if isinstance(layer, ref.Dense) else below
+        name = function_name(layer)
+        if name in KINKS:
+            sides += np.searchsorted(KINKS[name], Z).tobytes()
+        below = O
+    return getattr(ref.losses, net.loss)(below, y)[0], sides + sides_of_loss(net.loss, below, np.asarray(y))
 
 
 def sides_of_loss(loss: str, O: Array, y: Array, parameter: float = 1.0) -> bytes:
@@ -114,40 +123,7 @@ def sides_of_loss(loss: str, O: Array, y: Array, parameter: float = 1.0) -> byte
     return b""
 
 
-def function_name(layer: ref.Dense | ref.Activation) -> str:
-    """Return the name of the layer's activation."""
-    return layer.activation if isinstance(layer, ref.Dense) else layer.name
-
-
 def rounding_noise(net: ref.Sequential, x: Array, y: npt.ArrayLike) -> float:
-    """Bound |computed E - E| to first order in u = eps / 2, the error of one rounding.
-
-    `err` bounds the error of each element of a layer's input, beginning with 0. Then
-
-    - Z = A W, sums of I + 1 products: err |W| + (I + 1) u |A| |W|
-    - O = f(Z), element by element: |f'| <= 1 for every f here, so err stays; softmax makes it O (err + sum(O
-    err)),
-      after a difference, which adds u |Z - max|. Then exp or tanh, a sum of at most U terms, a sum, a
-      quotient: (ULP + (U + 2) u) |O|; softplus has two functions. Identity and relu do not round.
-    - E: `bounds.loss`, beginning with errors err of O.
-    """
+    """Bound |computed E - E| by the running error analysis of bounds.py."""
     assert net.loss is not None
-    err = np.zeros_like(x)
-    for layer in net.layers:
-        if isinstance(layer, ref.Input):
-            continue
-        Z = x
-        if isinstance(layer, ref.Dense):
-            Z = x @ layer.weight + layer.bias
-            size = np.abs(x) @ np.abs(layer.weight) + np.abs(layer.bias)
-            err = err @ np.abs(layer.weight) + (x.shape[1] + 1) * U * size
-        name = function_name(layer)
-        x = np.empty_like(Z)
-        ACTIVATIONS[name].forward(Z, x)
-        if name == "softmax":
-            err = err + U * (Z.max(axis=1, keepdims=True) - Z)
-            err = x * (err + (x * err).sum(axis=1, keepdims=True))
-        if name not in ("identity", "relu"):
-            functions = 2 if name == "softplus" else 1  # exp and log1p
-            err = err + (functions * ULP + (x.shape[1] + 2) * U) * np.abs(x)
-    return float(running.loss(net.loss, Bounded(x, err, Rounding("float64")), y)[0].error)
+    return float(running.loss(net.loss, running.Network(net, running.Rounding("float64")).forward(x), np.asarray(y))[0].error)

@@ -10,7 +10,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from cases import DTYPES, FMA_ISAS, Array, around, assert_same_bits, needs_fma, numbers, two_fma_isas
+from cases import DTYPES, FMA_ISAS, WITH_KERNELS, Array, around, assert_same_bits, needs_fma, numbers, two_fma_isas
 from test_gemm_exact import EPILOGUES, FORMS
 
 from fastbp import _fastbp_core as core
@@ -147,17 +147,18 @@ def values(dtype: str, *shape: int) -> Array:
 
 
 @two_fma_isas
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", WITH_KERNELS)
 @dtypes
 def test_activations_agree(dtype: str, activation: str) -> None:
     act = ACTIVATIONS.index(activation)
+    keeps, _ = core.window_row(act)
     for rows, n in [(3, n) for n in range(1, 70)] + [(200, 67), (2, 5000)]:
         z, dout = values(dtype, rows, n), numbers(rows, n, seed=2, dtype=dtype)
         forward, backward = [], []
         for isa in FMA_ISAS:
-            o, d = z.copy(), dout.copy()
-            core.window_activation(isa, act, o)
-            core.window_activation(isa, act, d, o)
+            o, d, slopes = z.copy(), dout.copy(), np.empty_like(z)
+            core.window_activation(isa, act, o, slopes=slopes)
+            core.window_activation(isa, act, d, slopes if keeps else o)
             forward.append(o)
             backward.append(d)
         for o, d in zip(forward[1:], backward[1:], strict=True):
@@ -166,16 +167,17 @@ def test_activations_agree(dtype: str, activation: str) -> None:
 
 
 @two_fma_isas
-@pytest.mark.parametrize("logarithm", [False, True], ids=["exp", "log"])
+@pytest.mark.parametrize("exponent", [0, 1, 3, -2, 0.5, -0.5, 1.7, -1.3])
 @dtypes
-def test_functions_agree(dtype: str, logarithm: bool) -> None:
-    x, results = values(dtype, 200, 67), []
+def test_powers_agree(dtype: str, exponent: float) -> None:
+    z, act, results = values(dtype, 200, 67), ACTIVATIONS.index("power"), []
     for isa in FMA_ISAS:
-        y = x.copy()
-        core.window_function(isa, logarithm, y)
-        results.append(y)
-    for other in results[1:]:
-        assert_same_bits(other, results[0])
+        o, slopes = z.copy(), np.empty_like(z)
+        core.window_activation(isa, act, o, slopes=slopes, parameter=exponent)
+        results.append((o, slopes))
+    for o, slopes in results[1:]:
+        assert_same_bits(o, results[0][0])
+        assert_same_bits(slopes, results[0][1])
 
 
 @each_fma_isa

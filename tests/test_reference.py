@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from cases import EVERYWHERE, WITH_KERNELS
 from numeric import central_differences
 
 import fastbp.reference as fb
 from fastbp import rng
 from fastbp.reference import gates
-from fastbp.reference.activations import ACTIVATIONS
 
 Array = npt.NDArray[Any]
 Layer = Any  # an Input, or a layer
@@ -62,7 +62,7 @@ def check_gradients(net: fb.Sequential, x: Array, y: Array) -> None:
 
 @pytest.mark.filterwarnings("ignore:loss 'cross_entropy' takes logits")
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", EVERYWHERE)
 def test_gradients(activation: str, target: str) -> None:
     loss, units, y = TARGETS[target]
     hidden = fb.Dense(5, activation, bias_init=numbers(5))
@@ -70,7 +70,7 @@ def test_gradients(activation: str, target: str) -> None:
     check_gradients(net, numbers(ROWS, 3, seed=2), y)
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", EVERYWHERE)
 def test_gradients_of_activation_layers(activation: str) -> None:
     f = [fb.Activation(activation) for _ in range(3)]
     layers: list[Layer] = [fb.Input(3), f[0], fb.Dense(4), f[1], fb.Dense(3), f[2]]
@@ -195,7 +195,7 @@ def test_losses_at_their_extremes() -> None:
     assert fb.Activation("softmax").forward([[1e4, -1e4]]).tolist() == [[1.0, 0.0]]
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", WITH_KERNELS)
 @pytest.mark.filterwarnings("ignore:invalid value")
 def test_nan_stays_nan(activation: str) -> None:
     assert np.isnan(fb.Activation(activation).forward([[np.nan]])).all()
@@ -418,7 +418,7 @@ def test_missing_steps() -> None:
 
 
 def test_names_and_sizes_are_checked() -> None:
-    names = "identity, sigmoid, relu, tanh, softmax, softplus"
+    names = ", ".join(WITH_KERNELS)
     with pytest.raises(ValueError, match=f"activation must be one of {names}, got 'ReLU'"):
         fb.Dense(3, "ReLU")
     with pytest.raises(ValueError, match=r"loss must be one of squared_error, cross_entropy, .*, gaussian_nll, got 'mse'"):

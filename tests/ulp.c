@@ -83,7 +83,7 @@ static const struct function {
     {"gelu_tanh", 3, 3, gelu_tanh, gelu_tanhl, beside_y, 1, ALL},
     {"silu", 3, 3, silu, silul, one, 1, ALL},
     {"mish", 5.25, 5.25, mish, mishl, one, 1, ALL},
-    {"sin", 2, 2, sin, sinl, one, 0, {0x1p20, 0x1p30}},
+    {"sin", 2, 2.25, sin, sinl, one, 0, {0x1p20, 0x1p30}},
 };
 
 static fbp_tile_fn *find(const struct function *f, const struct fbp_kernels *k)

@@ -24,8 +24,8 @@ static const real phi_p[] = {0x1.022e4p-1f, -0x1.271bdcp-3f, 0x1.12bad4p-5f, 0x1
 #define MISH_TOP 20.0f         /* from which tanh(log(1 + e^x)) rounds to 1 */
 /* S and C: sin r = r (1 + r^2 S(r^2)), cos r = 1 - r^2/2 + r^4 C(r^2) for |r| <= R_MAX: pi/4, and some more
  * because n is made with a rounded 2/pi. */
-static const real sin_s[] = {-0x1.55554p-3f, 0x1.11053ep-7f, -0x1.989b9ep-13f};
-static const real cos_c[] = {0x1.555546p-5f, -0x1.6c09cep-10f, 0x1.9941e8p-16f};
+static const real sin_s[] = {-0x1.555536p-3f, 0x1.1101bap-7f, -0x1.978f7p-13f};
+static const real cos_c[] = {0x1.55553ep-5f, -0x1.6c05a4p-10f, 0x1.983d26p-16f};
 #define HALF_PI 0x1.921fb6p0f  /* pi/2 = HALF_PI + HALF_PI_2 + HALF_PI_3 */
 #define HALF_PI_2 (-0x1.777a5cp-25f)
 #define HALF_PI_3 (-0x1.ee59dap-50f)
@@ -38,7 +38,7 @@ static const real phi_p[] = {0x1.e3cebd067c0a1p-2, -0x1.e75744ba409b4p-4, 0x1.0a
                              -0x1.fce252e2755ep-28, -0x1.f736ab038bf13p-29, -0x1.b28a8a5b043cp-34};
 #define PHI_K 5.71875
 #define GELU_MAX 38.7
-#define GELU_TANH_MAX 21.2
+#define GELU_TANH_MAX 21.25
 #define SILU_MAX 719.0
 #define MISH_TOP 40.0
 static const real sin_s[] = {-0x1.5555555555548p-3, 0x1.111111110f72dp-7, -0x1.a01a019be88d3p-13, 0x1.71de35548cd6p-19,
@@ -56,7 +56,7 @@ static const real cos_c[] = {0x1.555555555554bp-5, -0x1.6c16c16c15014p-10, 0x1.a
 #define ONE_OVER_ROOT_2_PI 0.3989422804014327
 #define GELU_TANH_1 1.5957691216057308      /* 2 sqrt(2/pi) */
 #define GELU_TANH_3 0.07135481627260025     /* 0.044715 of it */
-#define R_MAX 0.82
+#define R_MAX 0.9
 #define TWO_OVER_PI 0.6366197723675814
 
 /* f(z) and its slope from 2^SHIFT m and d, see above. */

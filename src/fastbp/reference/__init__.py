@@ -4,7 +4,7 @@ The interface is that of `fastbp`: a script swaps ``import fastbp as fb`` for ``
 fb``. The tests take this package as their oracle, and the benchmarks as one of the opponents. Read it in this
 order:
 
-1. `activations`: f, and what it does to the error signal on the way back
+1. `activations`, `functions`: f, and what it does to the error signal on the way back
 2. `criteria`: the losses: E, and the derivative with which the way back begins
 3. `gates`: what each computes, and one gradient for each input; `gate` is what they share. Dense: Z = A W;
    dW = A^T dZ; dX = dZ weight^T
