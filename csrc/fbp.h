@@ -223,6 +223,7 @@ int fbp_check_weights(const double *weight, int64_t rows, int64_t *where, double
 
 /* Names in the tables, NULL past the end. */
 const char *fbp_activation_name(int i);
+double fbp_activation_parameter(int i); /* the usual value of its parameter; NAN where it has none */
 const char *fbp_loss_name(int i);
 const char *fbp_optimizer_name(int i);
 

@@ -199,6 +199,8 @@ const char *fbp_activation_name(int i)
     return i >= 0 && i < FBP_ACT_COUNT ? fbp_kernels_find("base", FBP_F32)->act[i].name : NULL;
 }
 
+double fbp_activation_parameter(int i) { return fbp_kernels_find("base", FBP_F32)->act[i].parameter; }
+
 const char *fbp_optimizer_name(int i)
 {
     return i >= 0 && i < FBP_OPTIMIZER_COUNT ? fbp_kernels_find("base", FBP_F32)->optimizer[i].name : NULL;

@@ -6,6 +6,7 @@ import numpy.typing as npt
 Array = npt.NDArray[np.floating[Any]]
 
 ACTIVATIONS: tuple[str, ...]
+PARAMETERS: tuple[float, ...]
 LOSSES: tuple[str, ...]
 OPTIMIZERS: tuple[str, ...]
 LOSS_CUSTOM: int

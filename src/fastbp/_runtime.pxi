@@ -1,5 +1,9 @@
 # Names in the tables, threads, instruction sets, the FMA peak, permutations.
 
+cdef extern from "fbp.h" nogil:
+    double fbp_activation_parameter(int i)
+
+
 cdef tuple _names(const char *(*name)(int) noexcept nogil):
     found = []
     while name(<int>len(found)) != NULL:
@@ -8,6 +12,7 @@ cdef tuple _names(const char *(*name)(int) noexcept nogil):
 
 
 ACTIVATIONS = _names(fbp_activation_name)
+PARAMETERS = tuple([fbp_activation_parameter(i) for i in range(len(ACTIVATIONS))])    # of the activations; nan: has none
 LOSSES = _names(fbp_loss_name)
 OPTIMIZERS = _names(fbp_optimizer_name)
 LOSS_CUSTOM = FBP_LOSS_CUSTOM

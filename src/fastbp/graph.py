@@ -148,7 +148,7 @@ def loss_gradient(
 
 def activation_named(name: str | None) -> str:
     """Name in the table of activations; None is the identity."""
-    return _named("activation", "identity" if name is None else name, ACTIVATIONS)
+    return _named("activation", "identity" if name is None else name, tuple(row for row in ACTIVATIONS if row != "custom"))
 
 
 def loss_named(name: str) -> str:
