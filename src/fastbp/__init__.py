@@ -16,11 +16,28 @@
 from __future__ import annotations
 
 from fastbp import initializers, losses, reference, runtime
+from fastbp.blocks import Dropout, Embedding, Residual
 from fastbp.history import History
 from fastbp.layers import Activation, Dense, Input
-from fastbp.model import Sequential
+from fastbp.model import Model
+from fastbp.norms import BatchNorm, LayerNorm, RMSNorm, Standardize
 from fastbp.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 from fastbp.runtime import get_num_threads, isa, set_num_threads, show_config
+from fastbp.sequential import Sequential
+from fastbp.values import (
+    Value,
+    concatenate,
+    constant,
+    exp,
+    log,
+    matmul,
+    maximum,
+    minimum,
+    negative,
+    power,
+    reciprocal,
+    square,
+)
 
 __version__ = "0.1.0"
 numerics_version = 1  # changes whenever the bits of a result do
@@ -31,21 +48,41 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "BatchNorm",
     "Dense",
+    "Dropout",
+    "Embedding",
     "History",
     "Input",
+    "LayerNorm",
+    "Model",
+    "RMSNorm",
     "RMSprop",
+    "Residual",
     "Sequential",
+    "Standardize",
+    "Value",
     "__version__",
+    "concatenate",
+    "constant",
+    "exp",
     "get_num_threads",
     "initializers",
     "isa",
+    "log",
     "losses",
+    "matmul",
+    "maximum",
+    "minimum",
+    "negative",
     "numerics_version",
+    "power",
+    "reciprocal",
     "reference",
     "runtime",
     "set_num_threads",
     "show_config",
+    "square",
 ]
 
 runtime.set_num_threads(runtime.default_threads())

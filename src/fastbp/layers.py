@@ -1,43 +1,155 @@
-"""Layers: descriptions of gates, and live views of their parameters once they are part of a plan."""
+"""Layers that can also be used alone: Dense and Activation; and the input, with which a graph begins."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
 
 import numpy as np
 import numpy.typing as npt
 
-from fastbp._fastbp_core import Plan
-from fastbp.checks import NO_FORWARD, Array, float_dtype, positive, reals, required, write_into
-from fastbp.graph import Node, activation_named, compile_graph
+from fastbp._fastbp_core import ACTIVATIONS, PARAMETERS, Plan
+from fastbp.checks import NO_FORWARD, Array, activation_parameter, boolean, float_dtype, positive, reals, required
+from fastbp.graph import activation_named, compile_graph
 from fastbp.initializers import Init, initialize
-from fastbp.rng import checked_seed, fresh_seed
+from fastbp.layer_base import IN_NETWORK, Layer, View, nodes_of
+from fastbp.rng import fresh_seed
+from fastbp.values import Function, Value
 
-NOT_BUILT = "the layer has no weights yet: pass inputs=, or make it part of a network"
-IN_NETWORK = "the layer is part of a network: call the network's method"
 Made = tuple[Plan, int, str]  # with the columns and the dtype it was made for
 
 
-@dataclass(frozen=True)
-class Input:
-    """The input of a network: rows of `features` numbers.
+class Input(Value):
+    """The input of a network: rows of `features` numbers; a value, so operators and layers make a graph of it.
+
+    Parameters
+    ----------
+    features : int
+        At least 1.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `features` is not as above.
 
     Examples
     --------
     >>> import fastbp as fb
-    >>> fb.Input(784)
+    >>> x = fb.Input(784)
+    >>> x
     Input(features=784)
+    >>> fb.Dense(10)(x).width
+    10
     """
 
-    features: int
+    def __init__(self, features: int) -> None:
+        super().__init__("input", (), positive("features", features))
 
-    def __post_init__(self) -> None:
-        """Check the size."""
-        positive("features", self.features)
+    @property
+    def features(self) -> int:
+        """Columns of the input."""
+        return self.width
+
+    def __repr__(self) -> str:
+        """Show the call that makes this input."""
+        return f"Input(features={self.width})"
 
 
-class Dense:
+class Activation(Layer):
+    """O = f(X): a layer that is only an activation, without weights.
+
+    Parameters
+    ----------
+    name : str or pair of callables
+        A name in the table of activations, as "relu"; or a pair (f, df) of functions of your own, both from an array of
+        Z, shape (m, U), to one of that shape: O = f(Z) and the derivative f'(Z), element by element.
+    parameter : float, optional
+        Of activations that have one, as the slope of "leaky_relu"; by default its usual value.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or takes no parameter.
+    TypeError
+        If the parameter is not a number.
+
+    Examples
+    --------
+    >>> import fastbp as fb
+    >>> layer = fb.Activation("relu")
+    >>> layer.forward([[-1.0, 2.0]]).tolist(), layer.backward([[5.0, 5.0]]).tolist()
+    ([[0.0, 2.0]], [[0.0, 5.0]])
+    >>> cube = fb.Activation((lambda z: z**3, lambda z: 3 * z**2))
+    >>> cube.forward([[2.0]]).tolist(), cube.backward([[1.0]]).tolist()
+    ([[8.0]], [[12.0]])
+    """
+
+    def __init__(self, name: str | Function, parameter: float | None = None) -> None:
+        super().__init__()
+        self.name, self.parameter, self.function = activation_of(name, parameter)
+        self._kept: Made | None = None  # by `forward`
+        self._inferring: Made | None = None
+
+    def _gate(self, x: Value) -> Value:
+        return Value("activation", [x], activation=self.name, parameter=self.parameter, function=self.function, layer=self)
+
+    def _plan_for(self, x: npt.NDArray[np.generic], last: Made | None) -> Made:
+        """Return `last`, if it suits x, or a new plan."""
+        if self.in_network:
+            raise RuntimeError(IN_NETWORK)
+        if x.ndim != 2 or x.shape[1] == 0:
+            raise ValueError(f"x must have shape (batch, units), got {x.shape}")
+        width, dtype = x.shape[1], "float32" if x.dtype == np.float32 else "float64"
+        if last is not None and last[1:] == (width, dtype):
+            return last
+        below = Value("input", (), width)
+        return compile_graph(nodes_of([below, self._gate(below)]), dtype=dtype), width, dtype
+
+    def infer(self, x: npt.ArrayLike) -> Array:
+        """Return O = f(X), keeping nothing."""
+        values = reals("x", x)
+        self._inferring = made = self._plan_for(values, self._inferring)
+        out: Array = made[0].predict(values)
+        return out
+
+    def forward(self, x: npt.ArrayLike) -> Array:
+        """Return O = f(X), shape (m, U), and keep it for `backward`."""
+        values = reals("x", x)
+        made = self._plan_for(values, self._kept)
+        out: Array = made[0].forward(values)
+        self._kept = made
+        return out
+
+    def backward(self, dout: npt.ArrayLike) -> Array:
+        """Return dX from dO, both of shape (m, U)."""
+        if self.in_network:
+            raise RuntimeError(IN_NETWORK)
+        plan, *_ = required(self._kept, NO_FORWARD)
+        return required(plan.backward(dout, True), NO_FORWARD)[0]
+
+    def __repr__(self) -> str:
+        """Show the call that makes this layer."""
+        parameter = "" if self.parameter is None else f", {self.parameter!r}"
+        return f"Activation({self.function or self.name!r}{parameter})"
+
+
+def activation_of(
+    activation: str | Activation | Function | None, parameter: float | None = None
+) -> tuple[str, float | None, Function | None]:
+    """Return the name in the table, the parameter and the pair of functions that an argument `activation` means."""
+    if isinstance(activation, Activation):
+        return activation.name, activation.parameter, activation.function
+    if isinstance(activation, tuple) and len(activation) == 2 and all(callable(f) for f in activation):
+        if parameter is not None:
+            raise ValueError(f"parameter must be None for functions of your own, got {parameter!r}")
+        return "custom", None, activation
+    name = activation_named(activation)  # type: ignore[arg-type]
+    if parameter is not None:
+        usual = PARAMETERS[ACTIVATIONS.index(name)]
+        parameter = activation_parameter(name, None if math.isnan(usual) else usual, parameter)
+    return name, parameter, None
+
+
+class Dense(Layer):
     """O = f(X W + b): every unit sees every input.
 
     The layer owns one matrix of shape (I + 1, U): the weights and, as last row, the bias, which is the weight of a column
@@ -53,8 +165,11 @@ class Dense:
     ----------
     units : int
         U, the number of outputs.
-    activation : str or None
-        f: "identity" (None), "sigmoid", "relu", "tanh", "softmax" or "softplus".
+    activation : str, None, Activation or pair of callables
+        f: a name in the table of activations; None for the identity; an `Activation`, for one with a parameter; or a pair
+        (f, df) of functions of your own, see `Activation`.
+    bias : bool
+        Whether there is a bias; without it W is (I, U).
     inputs : int, optional
         I. With it the layer can be used alone; in a network it follows from the layer below.
     weight_init, bias_init : str, float, array-like or callable
@@ -91,11 +206,18 @@ class Dense:
     >>> layer.weight -= 0.1 * layer.dweight
     """
 
+    draws = True
+    weight = View("params", "Weights (I, U), a live view.")
+    bias = View("params", "Bias (U,), a live view: the weight of the column of ones.")
+    dweight = View("grads", "dE/dweight (I, U), a live view, filled by `backward`.", "weight")
+    dbias = View("grads", "dE/dbias (U,), a live view, filled by `backward`.", "bias")
+
     def __init__(
         self,
         units: int,
-        activation: str | None = "identity",
+        activation: str | Activation | Function | None = "identity",
         *,
+        bias: bool = True,
         inputs: int | None = None,
         weight_init: Init = "glorot_uniform",
         bias_init: Init = "zeros",
@@ -103,95 +225,35 @@ class Dense:
         dtype: npt.DTypeLike = "float32",
     ) -> None:
         self.units = positive("units", units)
-        self.activation = activation_named(activation)
-        self.inputs = inputs if inputs is None else positive("inputs", inputs)
-        self.seed = seed if seed is None else checked_seed(seed)
-        self.own_seed = self.seed  # as given; `seed` becomes the one the weights were drawn with
-        self.in_network = False
+        self.activation, self.parameter, self.function = activation_of(activation)
+        self.has_bias = boolean("bias", bias)
+        super().__init__(inputs, seed)
         self.dtype = float_dtype(dtype)
         self._weight_init = weight_init
         self._bias_init = bias_init
-        self._plan: Plan | None = None
-        self._start = 0  # of W in the plan's parameters
         if self.inputs is not None:
-            plan = compile_graph(
-                [Node("input", (), self.inputs), Node("dense", (0,), self.units, (1,), activation=self.activation)],
-                dtype=self.dtype.name,
-            )
-            values = self.initial(self.inputs, fresh_seed() if self.seed is None else self.seed, 0)
-            self.join(plan, 0, self.inputs, values, self.dtype)
+            x = Value("input", (), self.inputs)
+            plan = compile_graph(nodes_of([x, self._gate(x)]), dtype=self.dtype.name)
+            seed = fresh_seed() if self.seed is None else self.seed
+            self.join(plan, 1, self.inputs, seed, self.dtype, self.initial(self.inputs, seed, 0))
 
-    def initial(self, inputs: int, seed: int, step: int) -> tuple[Array, Array]:
+    def _gate(self, x: Value) -> Value:
+        return Value(
+            "dense",
+            [x],
+            self.units,
+            settings=[float(self.has_bias)],
+            activation=self.activation,
+            parameter=self.parameter,
+            function=self.function,
+            layer=self,
+        )
+
+    def initial(self, inputs: int, seed: int, step: int) -> dict[str, Array]:
         """Draw the initial weight (I, U) and bias (U,), in float64."""
-        self.seed = seed
         weight = initialize(self._weight_init, (inputs, self.units), seed=seed, step=step, name="weight_init")
         bias = initialize(self._bias_init, (self.units,), seed=seed, step=step, inputs=inputs, name="bias_init")
-        return weight, bias
-
-    def join(self, plan: Plan, start: int, inputs: int, values: tuple[Array, Array], dtype: np.dtype[np.floating]) -> None:
-        """Live in `plan`, where W (I+1, U) begins at `start` of the parameters, with these initial values."""
-        self._plan, self._start, self.inputs, self.dtype = plan, start, inputs, dtype
-        self.weight, self.bias = values
-
-    def _matrix(self, vector: Array) -> Array:
-        rows = required(self.inputs, NOT_BUILT) + 1
-        return vector[self._start : self._start + rows * self.units].reshape(rows, self.units)
-
-    def _params(self) -> Array:
-        return self._matrix(self._built().params())
-
-    def _grads(self) -> Array:
-        return self._matrix(self._built().grads())
-
-    def _built(self) -> Plan:
-        if self._plan is None:
-            raise AttributeError(NOT_BUILT)
-        return self._plan
-
-    @property
-    def weight(self) -> Array:
-        """Weights (I, U), a live view."""
-        view: Array = self._params()[:-1]
-        return view
-
-    @weight.setter
-    def weight(self, value: npt.ArrayLike) -> None:
-        write_into(self.weight, value, "weight")
-
-    @property
-    def bias(self) -> Array:
-        """Bias (U,), a live view: the weight of the column of ones."""
-        view: Array = self._params()[-1]
-        return view
-
-    @bias.setter
-    def bias(self, value: npt.ArrayLike) -> None:
-        write_into(self.bias, value, "bias")
-
-    @property
-    def dweight(self) -> Array:
-        """dE/dweight (I, U), a live view, filled by `backward`."""
-        view: Array = self._grads()[:-1]
-        return view
-
-    @dweight.setter
-    def dweight(self, value: npt.ArrayLike) -> None:
-        write_into(self.dweight, value, "dweight")
-
-    @property
-    def dbias(self) -> Array:
-        """dE/dbias (U,), a live view, filled by `backward`."""
-        view: Array = self._grads()[-1]
-        return view
-
-    @dbias.setter
-    def dbias(self, value: npt.ArrayLike) -> None:
-        write_into(self.dbias, value, "dbias")
-
-    def _alone(self) -> Plan:
-        if self.in_network:
-            raise RuntimeError(IN_NETWORK)
-        return required(self._plan, NOT_BUILT)
+        return {"weight": weight, "bias": bias} if self.has_bias else {"weight": weight}
 
     def forward(self, x: npt.ArrayLike) -> Array:
         """Return O = f([X 1] W), shape (m, U), for x of shape (m, I); keep what `backward` needs."""
@@ -200,101 +262,15 @@ class Dense:
 
     def backward(self, dout: npt.ArrayLike) -> Array:
         """From dO, shape (m, U), fill dweight and dbias; return dX, shape (m, I). The weights stay as they are."""
-        return required(self._alone().backward(dout, True), IN_NETWORK)[0]
+        return required(self._alone().backward(dout, True), NO_FORWARD)[0]
 
     def __repr__(self) -> str:
         """Show the call that makes this layer, without initialisation."""
-        activation = "" if self.activation == "identity" else f", {self.activation!r}"
-        inputs = "" if self.inputs is None else f", inputs={self.inputs}"
-        return f"Dense({self.units}{activation}{inputs})"
-
-
-class Activation:
-    """O = f(X): a layer that is only an activation, without weights.
-
-    Parameters
-    ----------
-    name : str
-        "identity", "sigmoid", "relu", "tanh", "softmax" or "softplus".
-
-    Raises
-    ------
-    ValueError
-        If the name is unknown.
-
-    Examples
-    --------
-    >>> import fastbp as fb
-    >>> layer = fb.Activation("relu")
-    >>> layer.forward([[-1.0, 2.0]]).tolist(), layer.backward([[5.0, 5.0]]).tolist()
-    ([[0.0, 2.0]], [[0.0, 5.0]])
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = activation_named(name)
-        self.in_network = False
-        self._kept: Made | None = None  # by `forward`
-        self._inferring: Made | None = None
-
-    def _plan_for(self, x: npt.NDArray[np.generic], last: Made | None) -> Made:
-        """Return `last`, if it suits x, or a new plan."""
-        if self.in_network:
-            raise RuntimeError(IN_NETWORK)
-        if x.ndim != 2 or x.shape[1] == 0:
-            raise ValueError(f"x must have shape (batch, units), got {x.shape}")
-        width, dtype = x.shape[1], "float32" if x.dtype == np.float32 else "float64"
-        if last is not None and last[1:] == (width, dtype):
-            return last
-        nodes = [Node("input", (), width), Node("activation", (0,), activation=self.name)]
-        return compile_graph(nodes, dtype=dtype), width, dtype
-
-    def infer(self, x: npt.ArrayLike) -> Array:
-        """Return O = f(X), keeping nothing."""
-        values = reals("x", x)
-        self._inferring = made = self._plan_for(values, self._inferring)
-        out: Array = made[0].predict(values)
-        return out
-
-    def forward(self, x: npt.ArrayLike) -> Array:
-        """Return O = f(X), shape (m, U), and keep it for `backward`."""
-        values = reals("x", x)
-        made = self._plan_for(values, self._kept)
-        out: Array = made[0].forward(values)
-        self._kept = made
-        return out
-
-    def backward(self, dout: npt.ArrayLike) -> Array:
-        """Return dX from dO, both of shape (m, U)."""
-        if self.in_network:
-            raise RuntimeError(IN_NETWORK)
-        plan, *_ = required(self._kept, NO_FORWARD)
-        return required(plan.backward(dout, True), IN_NETWORK)[0]
-
-    def __repr__(self) -> str:
-        """Show the call that makes this layer."""
-        return f"Activation({self.name!r})"
-
-
-def chain(layers: Sequence[Input | Dense | Activation]) -> list[Node]:
-    """Return the nodes of a network whose layers stand in a row; raise if they do not fit."""
-    if not any(isinstance(layer, Dense) for layer in layers):
-        raise ValueError(f"layers must hold at least one Dense, got {list(layers)!r}")
-    first = layers[0]
-    features = first.features if isinstance(first, Input) else getattr(first, "inputs", None)
-    if features is None:
-        raise ValueError(f"layers must begin with Input(features) or Dense(..., inputs=...), got {first!r}")
-    nodes, width = [Node("input", (), features)], features
-    following = layers[1:] if isinstance(first, Input) else layers
-    for k, layer in enumerate(following):
-        if not isinstance(layer, (Dense, Activation)):
-            raise TypeError(f"layers must be Dense or Activation after the Input, got {layer!r}")
-        if layer.in_network or any(layer is other for other in following[:k]):
-            raise ValueError(f"a layer belongs to one network, once, got {layer!r} again")
-        if isinstance(layer, Activation):
-            nodes.append(Node("activation", (k,), activation=layer.name))
-            continue
-        if layer.inputs not in (None, width):
-            raise ValueError(f"inputs must be {width}, what the layer below gives, got {layer!r}")
-        nodes.append(Node("dense", (k,), layer.units, (1,), activation=layer.activation))
-        width = layer.units
-    return nodes
+        shown = [str(self.units)]
+        if self.parameter is not None:
+            shown.append(f"Activation({self.activation!r}, {self.parameter!r})")
+        elif self.activation != "identity":
+            shown.append(repr(self.function or self.activation))
+        shown += [] if self.has_bias else ["bias=False"]
+        shown += [] if self.inputs is None else [f"inputs={self.inputs}"]
+        return f"Dense({', '.join(shown)})"

@@ -1,47 +1,53 @@
-"""Networks: "is this a sensible question?" Shapes, dtypes and names are checked here; the plan does the rest."""
+"""Models: training by batches and epochs, on whole data sets."""
 
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastbp import losses
-from fastbp._fastbp_core import Plan, permutation
-from fastbp.checks import Array, callback_or_none, float_dtype, layer_tuple, pair, positive, reals, required, write_into
-from fastbp.graph import Objective, compile_graph, loss_named
+from fastbp._fastbp_core import permutation
+from fastbp.checks import callback_or_none, positive, required
+from fastbp.data import Arrays
+from fastbp.heads import LossLike
 from fastbp.history import History
-from fastbp.layers import Activation, Dense, Input, chain
+from fastbp.layers import Input
+from fastbp.network import Network
 from fastbp.optimizers import Optimizer
-from fastbp.rng import STREAM_SHUFFLE, checked_seed, fresh_seed
+from fastbp.rng import STREAM_SHUFFLE
+from fastbp.values import Value
 
-NO_LOSS = "the network has no loss: pass loss= to Sequential"
-TWICE = "loss 'cross_entropy' takes logits, and the last layer is a softmax: it is applied twice; leave it out"
-NO_OPTIMIZER = "the network has no optimizer: pass optimizer= to Sequential"
+NO_LOSS = "the network has no loss: pass loss= to "
 
 
-class Sequential:
-    """O = f_L(... f_2(f_1(X W_1) W_2) ... W_L): layers in a row, each with its column of ones, compiled into one plan.
+class Model(Network):
+    """A graph of gates, from its inputs to its outputs, compiled into one plan.
 
-    All weights lie in one flat vector `params`, layer by layer, and all gradients in the vector `grads`.
+    Forward visits the gates in topological order, backward in reverse; where a value is used more than once, its gradients
+    add up. All parameters lie in one flat vector `params`, layer by layer, and all gradients in the vector `grads`.
 
     Parameters
     ----------
-    layers : sequence of Input, Dense and Activation
-        Input comes first; a first Dense with ``inputs=`` can stand without it. At least one Dense. A layer belongs to one
-        network only, which draws its weights.
-    loss : "squared_error" or "cross_entropy", optional
-        Needed to train and to evaluate. See `losses`. "cross_entropy" takes logits: the last layer needs no softmax.
+    inputs : Input or sequence of Input
+        Every input that the outputs depend on, and no other.
+    outputs : Value or sequence of Value
+        What the network computes. With a sequence (heads), outputs, targets and losses are lists.
+    loss : str, description, callable, or sequence of them, optional
+        Needed to train and to evaluate; see `losses`. One for all outputs, or one for each. A function of your own takes
+        (out, target) of a batch and returns (loss, dout). "cross_entropy" takes logits: the last layer needs no softmax.
     optimizer : SGD, Adam, AdamW, RMSprop or Adagrad, optional
         Needed to train.
     dtype : "float32" or "float64"
         Everything is computed in it; inputs are converted, block by block.
     seed : int, optional
-        0 <= seed < 2**64; by default drawn from the operating system's entropy. Initial weights of dense layer number d
-        (counted from 0) are those of (seed, step d), or, if the layer has a seed of its own, of (layer seed, step 0).
+        0 <= seed < 2**64; by default drawn from the operating system's entropy. Initial weights of layer number d (counted
+        from 0, among those with random weights: Dense, Embedding) are those of (seed, step d), or, if the layer has a seed
+        of its own, of (layer seed, step 0).
+    loss_weights : sequence of float, optional
+        What the losses of several outputs count in their sum; by default 1 each.
 
     Attributes
     ----------
@@ -49,6 +55,10 @@ class Sequential:
         Live views. The next call sees what is written to `params`. `backward` fills `grads`; `train_step` and `fit` use
         each block of the gradient while it is in cache and do not, unless the optimizer clips by the norm or accumulates:
         then `grads` holds the sum of the gradients since the last update.
+    state : ndarray
+        A live view of what is stored but not trained by gradients: running statistics, means and deviations.
+    layers : tuple of Layer
+        In topological order.
 
     Raises
     ------
@@ -65,135 +75,75 @@ class Sequential:
 
     Examples
     --------
-    >>> import numpy as np
+    Three scalars, the value of a graph and its gradients:
+
     >>> import fastbp as fb
-    >>> net = fb.Sequential([fb.Input(1), fb.Dense(8, "tanh"), fb.Dense(1)],
-    ...                     loss="squared_error", optimizer=fb.SGD(0.1, momentum=0.9), seed=0)
-    >>> X = np.linspace(-1, 1, 64).reshape(-1, 1)
-    >>> history = net.fit(X, X**2, epochs=100)
-    >>> history.loss[-1] < 0.01 * history.loss[0]
-    True
+    >>> x, y, z = fb.Input(1), fb.Input(1), fb.Input(1)
+    >>> m = fb.Model([x, y, z], (x + y) * z)
+    >>> m.forward(-2, 5, -4).tolist()
+    [[-12.0]]
+    >>> [gradient.item() for gradient in m.backward()]
+    [-4.0, -4.0, 3.0]
+
+    A network with a way around its second layer:
+
+    >>> x = fb.Input(4)
+    >>> h = fb.Dense(16, "relu")(x)
+    >>> net = fb.Model(x, fb.Dense(3)(h + fb.Dense(16, "relu")(h)), "cross_entropy", fb.SGD(0.1), seed=0)
+    >>> net.predict([[1, 2, 3, 4]]).shape
+    (1, 3)
     """
 
     def __init__(
         self,
-        layers: Sequence[Input | Dense | Activation],
-        loss: str | None = None,
+        inputs: Input | Sequence[Input],
+        outputs: Value | Sequence[Value],
+        loss: LossLike | Sequence[LossLike] | None = None,
         optimizer: Optimizer | None = None,
         *,
         dtype: npt.DTypeLike = "float32",
         seed: int | None = None,
+        loss_weights: Sequence[float] | None = None,
     ) -> None:
-        self.layers = layer_tuple(layers)
-        nodes = chain(self.layers)
-        self.loss = None if loss is None else loss_named(loss)
-        self.dtype = float_dtype(dtype)
-        self.seed = fresh_seed() if seed is None else checked_seed(seed)
-        self._optimizer = _checked_optimizer(optimizer)
-        self._softmax = Activation("softmax")
-        self._epoch = 0  # epochs trained so far: each has a random order of its own
-        if self.loss == "cross_entropy" and nodes[-1].activation == "softmax":
-            warnings.warn(TWICE, stacklevel=2)
-        dense = [layer for layer in self.layers if isinstance(layer, Dense)]
-        positions = [i for i, node in enumerate(nodes) if node.gate == "dense"]
-        self._plan = compile_graph(
-            nodes,
-            dtype=self.dtype.name,
-            losses=None if self.loss is None else [Objective(self.loss)],
-            optimizer=None if optimizer is None else optimizer.row,
-        )
-        widths = [node.width for node in nodes if node.width]
-        values = []
-        for d, layer in enumerate(dense):  # all that can fail, before the first layer changes
-            seed, step = (self.seed, d) if layer.own_seed is None else (layer.own_seed, 0)
-            values.append(layer.initial(widths[d], seed, step))
-        for d, layer in enumerate(dense):
-            layer.join(self._plan, self._plan.offset(positions[d]), widths[d], values[d], self.dtype)
-        for member in self.layers:
-            if not isinstance(member, Input):
-                member.in_network = True
-        if optimizer is not None:
-            self._plan.set_hyper(*optimizer.hyper)
+        self._build(inputs, outputs, loss, optimizer, dtype, seed, loss_weights)
+        self.layers: tuple[Any, ...] = tuple(value.layer for value in self._values if value.layer is not None)
 
-    @property
-    def params(self) -> Array:
-        """All parameters, a live view."""
-        return self._plan.params()
-
-    @params.setter
-    def params(self, value: npt.ArrayLike) -> None:
-        write_into(self.params, value, "params")
-
-    @property
-    def grads(self) -> Array:
-        """Gradients of all parameters, a live view, filled by `backward`."""
-        return self._plan.grads()
-
-    @grads.setter
-    def grads(self, value: npt.ArrayLike) -> None:
-        write_into(self.grads, value, "grads")
-
-    @property
-    def optimizer(self) -> Optimizer | None:
-        """The optimizer. Another one of the same kind, with the same state, may be assigned, to change its numbers."""
-        return self._optimizer
-
-    @optimizer.setter
-    def optimizer(self, value: Optimizer) -> None:
-        now = required(self._optimizer, NO_OPTIMIZER)
-        new = _checked_optimizer(value)
-        if new is None or new.row != now.row:
-            raise ValueError(f"optimizer must keep the same state as {now!r}, got {value!r}")
-        self._optimizer = new
-        self._plan.set_hyper(*new.hyper)
-
-    @property
-    def plan(self) -> Plan:
-        """The compiled graph: `isa`, `parameters`, `nbytes`, `operations(rows)` of a training step."""
-        return self._plan
-
-    def forward(self, x: npt.ArrayLike) -> Array:
-        """Return the output O, shape (m, U), for rows x, shape (m, I); keep what the way back needs."""
-        out: Array = self._plan.forward(x)
-        return out
-
-    def backward(self, dout: npt.ArrayLike, inputs: bool = False) -> Array | None:
-        """Fill `grads` by the chain rule, from the last layer to the first.
+    def backward(self, dout: Arrays | None = None) -> Any:
+        """Fill `grads` by the chain rule, from the outputs to the inputs; return the gradient of every input.
 
         Parameters
         ----------
-        dout : array-like, shape (m, U)
-            dE/dO for the output of the last `forward`.
-        inputs : bool
-            Whether to return dE/dX, shape (m, I), too: training does not need it, and it costs a product.
+        dout : array-like, shape (m, U), or list of them, optional
+            dE/dO for each output of the last `forward`; by default ones.
+
+        Returns
+        -------
+        tuple of ndarray
+            dE/dX, shape (m, I), of the inputs, in order.
         """
-        gradients = self._plan.backward(dout, inputs)
-        return gradients[0] if gradients else None
+        return tuple(self._backward(dout, True) or ())
 
-    def update(self) -> None:
-        """Let the optimizer change all weights by `grads`: with SGD, W = W - learning_rate * dW.
+    def train_step(self, x: Arrays, y: Arrays, sample_weight: npt.ArrayLike | None = None) -> float:
+        """Do forward, backward and update on one batch, in one C call; return its loss before the update.
 
-        Clipping, penalties, weight decay and max_norm are the same as in training; `accumulate` is not: `grads` are taken as
-        they are.
+        x and y are lists for several inputs and outputs; `sample_weight`, shape (m,), is as for `fit`.
         """
-        required(self._optimizer, NO_OPTIMIZER)
-        self._plan.update()
-
-    def train_step(self, x: npt.ArrayLike, y: npt.ArrayLike) -> float:
-        """Do forward, backward and update on one batch, in one C call; return its loss before the update."""
-        if self.loss is None or self._optimizer is None:  # before the call that says so: this is the hot path
-            self._trainable()
-        return self._plan.train_step(x, y)
+        if self._plain and sample_weight is None:  # the hot path
+            return self._plan.train_step(x, y)
+        self._trainable()
+        y = self._data.y("y", y)
+        return self._plan.train_step(self._data.x("x", x), y, self._data.weights(y, sample_weight))
 
     def fit(
         self,
-        X: npt.ArrayLike,
-        y: npt.ArrayLike,
+        X: Arrays,
+        y: Arrays,
         epochs: int = 1,
         *,
         batch_size: int = 32,
         shuffle: bool = True,
-        validation_data: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
+        sample_weight: npt.ArrayLike | None = None,
+        validation_data: Sequence[Any] | None = None,
         callback: Callable[[int, History], bool | None] | None = None,
     ) -> History:
         """Train for some epochs, each of which takes every row once, in one C call; return how it went.
@@ -201,15 +151,19 @@ class Sequential:
         Parameters
         ----------
         X : array-like, shape (n, I)
-            Used in place where its rows are contiguous and of the network's dtype; no copy is made of it otherwise.
+            Used in place where its rows are contiguous and of the network's dtype; no copy is made of it otherwise. A list
+            of arrays for several inputs.
         y : array-like
-            Targets or labels, n of them, as the loss wants them.
+            Targets or labels, n of them, as the loss wants them. A list for several outputs.
         epochs, batch_size : int
             At least 1. The last batch of an epoch has the rows that are left.
         shuffle : bool
             Whether epoch e takes the rows in the order ``permutation(seed, STREAM_SHUFFLE, e, n)``. Epochs are counted over
             the life of the network: a second `fit` goes on where the first one ended.
-        validation_data : (X, y), optional
+        sample_weight : array-like, shape (n,), optional
+            What each row counts in the mean over its batch, sum w e / sum w; at least 0. Class weights, which a loss may
+            have, multiply them.
+        validation_data : (X, y) or (X, y, sample_weight), optional
             Evaluated after each epoch.
         callback : callable, optional
             callback(epoch, history) after each epoch, counted as above, from 0; returning True ends the call.
@@ -223,21 +177,21 @@ class Sequential:
         positive("epochs", epochs)
         positive("batch_size", batch_size)
         callback_or_none(callback)
-        X, y = reals("X", X), reals("y", y)
-        n = self._plan.check(X, y, "X", "y")
+        X, y = self._data.x("X", X), self._data.y("y", y)
+        n = self._data.check(self._plan, X, y, "X", "y")
+        weights = self._data.weights(y, sample_weight)
         if validation_data is not None:
-            Xv, yv = (reals(f"validation_data[{i}]", part) for i, part in enumerate(pair("validation_data", validation_data)))
-            self._plan.check(Xv, yv, "validation_data[0]", "validation_data[1]")
+            validation_data = self._validation(validation_data)
         order = np.empty(n, np.int64) if shuffle else None
         history = History()
         for _ in range(epochs):
             began = time.perf_counter()
             if order is not None:
                 permutation(self.seed, STREAM_SHUFFLE, self._epoch, order)
-            history.loss.append(self._plan.train_epoch(X, y, order, batch_size))
+            history.loss.append(self._plan.train_epoch(X, y, order, batch_size, weights))
             history.seconds.append(time.perf_counter() - began)
             if validation_data is not None:
-                scores = self.evaluate(Xv, yv)
+                scores = self.evaluate(*validation_data)
                 history.val_loss.append(scores["loss"])
                 if "accuracy" in scores:
                     history.val_accuracy.append(scores["accuracy"])
@@ -246,49 +200,58 @@ class Sequential:
                 break
         return history
 
-    def predict(self, X: npt.ArrayLike, *, out: Array | None = None) -> Array:
-        """Return the outputs, shape (n, U), of any number of rows; with cross-entropy they are logits.
+    def _validation(self, data: Sequence[Any]) -> Sequence[Any]:
+        """Return (X, y) or (X, y, sample_weight), checked."""
+        name = "validation_data"
+        if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
+            came = f"{len(data)} things" if isinstance(data, (tuple, list)) else type(data).__name__
+            raise ValueError(f"{name} must be (X, y) or (X, y, sample_weight), got {came}")
+        X, y = self._data.x(f"{name}[0]", data[0]), self._data.y(f"{name}[1]", data[1])
+        self._data.check(self._plan, X, y, f"{name}[0]", f"{name}[1]")
+        self._data.weights(y, data[2] if len(data) == 3 else None, f"{name}[1]")
+        return data
 
-        `out`, C-contiguous, of that shape and the network's dtype, is memory for them; it must not overlap X. What `forward`
-        keeps is left alone.
-        """
-        result: Array = self._plan.predict(X, out)
-        return result
-
-    def predict_proba(self, X: npt.ArrayLike) -> Array:
-        """Return softmax(predict(X)), shape (n, classes), for cross-entropy: each row adds up to 1."""
-        if self.loss != "cross_entropy":
-            raise RuntimeError(f"predict_proba needs loss='cross_entropy', got {self.loss!r}")
-        return self._softmax.infer(self.predict(X))
-
-    def evaluate(self, X: npt.ArrayLike, y: npt.ArrayLike) -> dict[str, float]:
+    def evaluate(self, X: Arrays, y: Arrays, sample_weight: npt.ArrayLike | None = None) -> dict[str, float]:
         """Return {"loss": E}, and with cross-entropy "accuracy": how often the largest logit is the label's.
 
-        With soft labels, the label is the class of the largest weight.
+        With soft labels, the label is the class of the largest weight. With several outputs, "loss" is the sum of all
+        losses times their weights, and "loss_0", "accuracy_0", "loss_1" ... are those of the single outputs.
         """
-        name = required(self.loss, NO_LOSS)
-        X, y = reals("X", X), reals("y", y)
-        self._plan.check(X, y, "X", "y")
-        out = self.predict(X)
-        scores = {"loss": getattr(losses, name)(out, y)[0]}
-        if name == "cross_entropy":
-            labels = y if y.ndim == 1 else y.argmax(axis=1)
-            scores["accuracy"] = float((out.argmax(axis=1) == labels).mean())
-        return scores
+        self._needed_loss()
+        x, targets = self._data.x("X", X), self._data.y("y", y)
+        self._plan.check(x, targets, "X", "y")
+        out = self._plan.predict(x)
+        if len(self._heads) == 1:
+            scores = self._heads[0].scores(out, targets, sample_weight)
+            return scores | {"loss": self._heads[0].weight * scores["loss"]}
+        total, scores = 0.0, {}
+        for i, head in enumerate(self._heads):
+            for name, score in head.scores(out[i], targets[i], sample_weight).items():
+                scores[f"{name}_{i}"] = score
+            total += head.weight * scores[f"loss_{i}"]
+        return {"loss": total} | scores
+
+    def penalty(self) -> float:
+        """Return l2 / 2 sum W^2 + l1 sum |W| of the weights on which the optimizer lets them act.
+
+        Those of layers that are not frozen; not biases, gains and shifts, unless the optimizer decays them. The loss that
+        training lowers is that of the data, which `train_step` and `evaluate` return, plus this.
+        """
+        optimizer = self._needed_optimizer()
+        layers = [value.layer for value in self._values if value.layer is not None]
+        return optimizer.penalty(*(W for layer in layers for W in layer.decaying(optimizer.decay_biases)))
+
+    def _needed_loss(self) -> None:
+        required(self._heads or None, NO_LOSS + type(self).__name__)
 
     def _trainable(self) -> None:
-        if self.loss is None:
-            raise RuntimeError(NO_LOSS)
-        if self._optimizer is None:
-            raise RuntimeError(NO_OPTIMIZER)
+        self._needed_loss()
+        self._needed_optimizer()
 
     def __repr__(self) -> str:
         """Show the call that makes this network."""
-        settings = f"loss={self.loss!r}, optimizer={self.optimizer!r}, dtype='{self.dtype}', seed={self.seed}"
-        return f"Sequential({list(self.layers)!r}, {settings})"
+        graph = f"{list(self.inputs)!r}, {list(self.outputs)!r}"
+        return f"Model({graph}, {self._shown()})"
 
-
-def _checked_optimizer(value: Optimizer | None) -> Optimizer | None:
-    if value is not None and not isinstance(value, Optimizer):
-        raise TypeError(f"optimizer must be one, as SGD(...), got {value!r}")
-    return value
+    def _shown(self) -> str:
+        return f"loss={self.loss!r}, optimizer={self.optimizer!r}, dtype='{self.dtype}', seed={self.seed}"

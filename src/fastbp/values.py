@@ -69,6 +69,13 @@ class Value:
         What owns its parameters and state.
     number : int
         Values count from 0 as they are made, so inputs have smaller numbers: sorted by number, gates are in topological order.
+
+    Examples
+    --------
+    >>> import fastbp as fb
+    >>> x, y = fb.Input(2), fb.Input(2)
+    >>> isinstance(x, fb.Value), (x + y).gate, (x + y)[:, 0].width
+    (True, 'add', 1)
     """
 
     __array_ufunc__ = None  # NumPy leaves `array + value` to us
@@ -166,7 +173,26 @@ Operand = Value | npt.ArrayLike
 
 
 def constant(values: npt.ArrayLike, width: int = 1) -> Value:
-    """Return a row of numbers that is the same for every row of a batch; a single number is repeated `width` times."""
+    """Return a row of numbers that is the same for every row of a batch.
+
+    Parameters
+    ----------
+    values : number or array-like, shape (width,)
+        A single number is repeated `width` times.
+    width : int
+        U.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the shape is another one, or `values` are not real numbers.
+
+    Examples
+    --------
+    >>> import fastbp as fb
+    >>> fb.constant([1, 2, 3], 3).width
+    3
+    """
     row = np.atleast_1d(reals("constant", values)).astype(np.float64)
     if row.ndim != 1 or row.size not in (1, width):
         raise ValueError(f"a constant must be a number or have shape ({width},), got {row.shape}")
@@ -175,17 +201,42 @@ def constant(values: npt.ArrayLike, width: int = 1) -> Value:
 
 
 def maximum(a: Operand, b: Operand) -> Value:
-    """max(a, b), element by element: hands the gradient to the larger one, half to each where they are equal."""
+    """max(a, b), element by element: hands the gradient to the larger one, half to each where they are equal.
+
+    Examples
+    --------
+    >>> import fastbp as fb
+    >>> x, y = fb.Input(1), fb.Input(1)
+    >>> m = fb.Model([x, y], fb.maximum(x, y))
+    >>> m.forward(2, -1).item(), [gradient.item() for gradient in m.backward()]
+    (2.0, [1.0, 0.0])
+    """
     return _binary("maximum", a, b)
 
 
 def minimum(a: Operand, b: Operand) -> Value:
-    """min(a, b), element by element: hands the gradient to the smaller one, half to each where they are equal."""
+    """min(a, b), element by element: hands the gradient to the smaller one, half to each where they are equal.
+
+    Examples
+    --------
+    >>> import fastbp as fb
+    >>> x = fb.Input(1)
+    >>> m = fb.Model(x, fb.minimum(x, 1.0))
+    >>> m.forward(2).item(), m.backward()[0].item()
+    (1.0, 0.0)
+    """
     return _binary("minimum", a, b)
 
 
 def concatenate(values: Iterable[Value]) -> Value:
-    """[X0 X1 ...]: the columns of all values, side by side."""
+    """[X0 X1 ...]: the columns of all values, side by side.
+
+    Examples
+    --------
+    >>> import fastbp as fb
+    >>> fb.concatenate([fb.Input(3), fb.Input(2)]).width
+    5
+    """
     parts = tuple(values)
     for part in parts:
         checked("values", part)
@@ -195,7 +246,16 @@ def concatenate(values: Iterable[Value]) -> Value:
 
 
 def matmul(x: Value, matrix: npt.ArrayLike) -> Value:
-    """X C (m, U) for a constant C (I, U); the gradient of X is dZ C^T."""
+    """X C (m, U) for a constant C (I, U); the gradient of X is dZ C^T. The same as ``x @ matrix``.
+
+    Examples
+    --------
+    >>> import fastbp as fb
+    >>> x = fb.Input(2)
+    >>> m = fb.Model(x, fb.matmul(x, [[1, 0, 1], [0, 1, 1]]))
+    >>> m.forward([[3, 4]]).tolist(), m.backward()[0].tolist()
+    ([[3.0, 4.0, 7.0]], [[2.0, 2.0]])
+    """
     C = reals("matrix", matrix)
     if C.ndim != 2 or C.shape[0] != checked("x", x).width or C.shape[1] == 0:
         raise ValueError(f"matrix must have shape ({x.width}, columns), got {C.shape}")
@@ -203,32 +263,86 @@ def matmul(x: Value, matrix: npt.ArrayLike) -> Value:
 
 
 def square(x: Value) -> Value:
-    """x^2; local derivative 2 x."""
+    """x^2; local derivative 2 x.
+
+    Examples
+    --------
+    >>> import fastbp as fb
+    >>> x = fb.Input(1)
+    >>> m = fb.Model(x, fb.square(x))
+    >>> m.forward(3).item(), m.backward()[0].item()
+    (9.0, 6.0)
+    """
     return gate_of("square", x)
 
 
 def reciprocal(x: Value) -> Value:
-    """1 / x; local derivative -1 / x^2."""
+    """1 / x; local derivative -1 / x^2.
+
+    Examples
+    --------
+    >>> import fastbp as fb
+    >>> x = fb.Input(1)
+    >>> m = fb.Model(x, fb.reciprocal(x))
+    >>> m.forward(2).item(), m.backward()[0].item()
+    (0.5, -0.25)
+    """
     return gate_of("reciprocal", x)
 
 
 def exp(x: Value) -> Value:
-    """e^x; local derivative e^x."""
+    """e^x; local derivative e^x.
+
+    Examples
+    --------
+    >>> import fastbp as fb
+    >>> x = fb.Input(1)
+    >>> m = fb.Model(x, fb.exp(x))
+    >>> m.forward(0).item(), m.backward()[0].item()
+    (1.0, 1.0)
+    """
     return gate_of("exp", x)
 
 
 def log(x: Value) -> Value:
-    """Natural logarithm; local derivative 1 / x."""
+    """Natural logarithm; local derivative 1 / x.
+
+    Examples
+    --------
+    >>> import fastbp as fb
+    >>> x = fb.Input(1)
+    >>> m = fb.Model(x, fb.log(x))
+    >>> m.forward(1).item(), m.backward()[0].item()
+    (0.0, 1.0)
+    """
     return gate_of("log", x)
 
 
 def negative(x: Value) -> Value:
-    """-x; local derivative -1."""
+    """-x; local derivative -1.
+
+    Examples
+    --------
+    >>> import fastbp as fb
+    >>> x = fb.Input(1)
+    >>> m = fb.Model(x, fb.negative(x))
+    >>> m.forward(3).item(), m.backward()[0].item()
+    (-3.0, -1.0)
+    """
     return gate_of("negative", x)
 
 
 def power(x: Value, exponent: float) -> Value:
-    """x^p for a constant p; local derivative p x^(p-1). Not a number where x < 0 and p is not whole."""
+    """x^p for a constant p; local derivative p x^(p-1). Not a number where x < 0 and p is not whole.
+
+    Examples
+    --------
+    >>> import fastbp as fb
+    >>> x = fb.Input(1)
+    >>> m = fb.Model(x, fb.power(x, 3))
+    >>> m.forward(1).item(), m.backward()[0].item()
+    (1.0, 3.0)
+    """
     if isinstance(exponent, Value) or np.ndim(exponent) != 0:
         raise TypeError(f"exponent must be a number, got {exponent!r}")
     return gate_of("power", x, float(exponent))
