@@ -101,14 +101,6 @@ def callback_or_none(callback: T) -> T:
     return callback
 
 
-def pair(name: str, value: tuple[T, T]) -> tuple[T, T]:
-    """Return `value` as two things, or raise."""
-    if not isinstance(value, (tuple, list)) or len(value) != 2:
-        what = f"{len(value)} things" if isinstance(value, (tuple, list)) else type(value).__name__
-        raise ValueError(f"{name} must be a pair (X, y), got {what}")
-    return value[0], value[1]
-
-
 def real_number(name: str, value: float) -> float:
     """Return `value` as a float, or raise TypeError if it is not one real number."""
     if not isinstance(value, Real):

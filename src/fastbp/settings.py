@@ -10,24 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.checks import positive, real_number, reals
+from fastbp.checks import above_zero, boolean, fraction, positive, real_number, reals
 from fastbp.sums import folded_sum
 
 
 def _not_negative(name: str, value: float) -> None:
-    """0 <= value < infinity; `not`, here and below, makes NaN fail too."""
+    """0 <= value < infinity; `not` makes NaN fail too."""
     if not 0.0 <= real_number(name, value) < math.inf:
         raise ValueError(f"{name} must be at least 0 and finite, got {value}")
-
-
-def _fraction(name: str, value: float) -> None:
-    if not 0.0 <= real_number(name, value) < 1.0:
-        raise ValueError(f"{name} must be at least 0 and below 1, got {value}")
-
-
-def _above_zero(name: str, value: float) -> None:
-    if not 0.0 < real_number(name, value) < math.inf:
-        raise ValueError(f"{name} must be above 0 and finite, got {value}")
 
 
 def _above_zero_or_none(name: str, value: float | None) -> None:
@@ -35,23 +25,18 @@ def _above_zero_or_none(name: str, value: float | None) -> None:
         raise ValueError(f"{name} must be None, or above 0 and finite, got {value}")
 
 
-def _boolean(name: str, value: bool) -> None:
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False, got {value!r}")
-
-
 CHECKS: dict[str, Callable[[str, Any], object]] = {
     "learning_rate": _not_negative,
-    "momentum": _fraction,
-    "nesterov": _boolean,
-    "beta1": _fraction,
-    "beta2": _fraction,
-    "alpha": _fraction,
-    "eps": _above_zero,
+    "momentum": fraction,
+    "nesterov": boolean,
+    "beta1": fraction,
+    "beta2": fraction,
+    "alpha": fraction,
+    "eps": above_zero,
     "l2": _not_negative,
     "l1": _not_negative,
     "weight_decay": _not_negative,
-    "decay_biases": _boolean,
+    "decay_biases": boolean,
     "clip_norm": _above_zero_or_none,
     "clip_value": _above_zero_or_none,
     "accumulate": positive,
