@@ -91,7 +91,7 @@ typedef int fbp_loss_function(void *context, int output, int64_t first, int64_t 
 /* E = sum over outputs of weight times loss. */
 struct fbp_output {
     int node;
-    int loss;                   /* number in the table of losses, or one of the above */
+    int loss;                   /* number in the table of losses, one that takes so many outputs; or one of the above */
     double parameter;           /* of the loss; NAN for its usual value */
     double weight;
     fbp_loss_function *function;

@@ -23,6 +23,7 @@ changes side between theta - 2h and theta + 2h is left out, by looking at the un
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,19 +65,23 @@ def central_differences(net: ref.Sequential, theta: Array, x: Array, y: npt.Arra
 
     `theta` is changed in place, and restored.
     """
+    return differences(lambda: loss_and_sides(net, x, y), theta, rounding_noise(net, x, y))
+
+
+def differences(evaluate: Callable[[], tuple[float, bytes]], theta: Array, noise: float) -> Differences:
+    """Differentiate by `theta` the number that `evaluate` returns, beside the sides of kinks it is on; it errs by `noise`."""
     flat = theta.reshape(-1)
     assert np.shares_memory(flat, theta)
-    noise = rounding_noise(net, x, y)
     gradient, bound = np.empty(flat.size), np.empty(flat.size)
     smooth = np.empty(flat.size, np.bool_)
-    _, side = loss_and_sides(net, x, y)
+    _, side = evaluate()
     for i, value in enumerate(flat.tolist()):
         h = np.cbrt(EPS) * max(1.0, abs(value))
         E: dict[int, float] = {}
         smooth[i] = True
         for k in (-2, -1, 1, 2):
             flat[i] = value + k * h
-            E[k], side_k = loss_and_sides(net, x, y)
+            E[k], side_k = evaluate()
             smooth[i] &= side_k == side
         near = (E[1] - E[-1]) / ((value + h) - (value - h))  # the steps as they were rounded
         far = (E[2] - E[-2]) / ((value + 2 * h) - (value - 2 * h))
@@ -88,13 +93,11 @@ def central_differences(net: ref.Sequential, theta: Array, x: Array, y: npt.Arra
 def loss_and_sides(net: ref.Sequential, x: Array, y: npt.ArrayLike) -> tuple[float, bytes]:
     """Return E, and for every unit of every relu, and of the loss, on which side of its kink it is."""
     assert net.loss is not None
-    sides = b""
-    for layer in net.layers:
-        if not isinstance(layer, ref.Input):
-            x = layer.forward(x)
-            if function_name(layer) == "relu":
-                sides += (x > 0).tobytes()
-    return getattr(ref.losses, net.loss)(x, y)[0], sides + sides_of_loss(net.loss, x, np.asarray(y))
+    layers = [layer for layer in net.layers if not isinstance(layer, ref.Input)]
+    outputs = net.predict(x, nodes=layers)
+    sides = [(O > 0).tobytes() for layer, O in zip(layers, outputs, strict=True) if function_name(layer) == "relu"]
+    sides.append(sides_of_loss(net.loss, outputs[-1], np.asarray(y)))
+    return getattr(ref.losses, net.loss)(outputs[-1], y)[0], b"".join(sides)
 
 
 def sides_of_loss(loss: str, O: Array, y: Array, parameter: float = 1.0) -> bytes:

@@ -15,6 +15,7 @@ from numeric import sides_of_loss
 import fastbp as fb
 import fastbp.reference as ref
 from fastbp._fastbp_core import LOSSES
+from fastbp.graph import Node, Objective, compile_graph
 
 # Every loss, and every setting that is not the usual one.
 CASES: list[tuple[str, dict[str, float]]] = [
@@ -245,6 +246,29 @@ def test_weights_of_any_size_and_type(name: str) -> None:
         assert again[0] == E
         assert_same_bits(again[1], dO)
     assert loss(out, y, sample_weight=weights > 0)[0] == loss(out, y, sample_weight=1.0 * (weights > 0))[0]
+
+
+@losses
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_plans_have_the_same_losses(dtype: str, name: str, settings: dict[str, float]) -> None:
+    """The loss of a training step, with its parameter and weights of the rows, is that of the output by hand: every bit."""
+    loss = loss_of(fb, name, settings)
+    for rows in (1, 21, 4096 + 3):
+        for target in targets_of(name):
+            y = problem(name, target, rows, 5, dtype)[1]
+            nodes = [Node("input", (), 3), Node("dense", (0,), 10 if name in EVEN else 5)]
+            objective = Objective(loss.row, loss.parameter)
+            plan = compile_graph(nodes, dtype=dtype, losses=[objective], optimizer="sgd")
+            plan.params()[:] = numbers(plan.parameters, dtype=dtype)
+            x = numbers(rows, 3, seed=1, dtype=dtype)
+            for weights in (None, weights_of(rows), np.zeros(rows)):
+                E, dO = loss(plan.forward(x), y, sample_weight=weights)
+                plan.backward(dO, False)
+                grads = plan.grads().copy()
+                before = plan.params().copy()
+                plan.set_hyper(1.0)
+                assert plan.train_step(x, y, weights) == E
+                assert_same_bits(plan.params(), before - grads)
 
 
 # Kinks -------------------------------------------------------------------------------------------------

@@ -70,6 +70,15 @@ def positive(name: str, value: int) -> int:
     return int(value)
 
 
+def count(name: str, value: int) -> int:
+    """Return `value` as an int from 0 to 2**32 - 1, or raise."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} must be an integer, got {type(value).__name__}")
+    if not 0 <= value < 1 << 32:
+        raise ValueError(f"{name} must be from 0 to 2**32 - 1, got {value}")
+    return int(value)
+
+
 def threads(n: int) -> int:
     """Return `n` as a number of threads, 1 to 256, or raise."""
     n = positive("n", n)
@@ -108,6 +117,27 @@ def real_number(name: str, value: float) -> float:
         return float(value)
     except OverflowError:
         return math.inf
+
+
+def fraction(name: str, value: float) -> float:
+    """Return `value` as a float, 0 <= value < 1, or raise; `not`, here and below, makes NaN fail too."""
+    if not 0.0 <= real_number(name, value) < 1.0:
+        raise ValueError(f"{name} must be at least 0 and below 1, got {value}")
+    return float(value)
+
+
+def above_zero(name: str, value: float) -> float:
+    """Return `value` as a float, 0 < value < infinity, or raise."""
+    if not 0.0 < real_number(name, value) < math.inf:
+        raise ValueError(f"{name} must be above 0 and finite, got {value}")
+    return float(value)
+
+
+def boolean(name: str, value: bool) -> bool:
+    """Return `value`, or raise TypeError if it is neither True nor False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return value
 
 
 def activation_parameter(name: str, usual: float | None, parameter: float | None) -> float | None:

@@ -25,7 +25,8 @@ FloatArray = npt.NDArray[np.float64]
 WordArray = npt.NDArray[np.uint64]  # 32-bit words, each in 64 bits so that a product of two fits
 
 STREAM_SHUFFLE = 0  # order of the rows, step = epoch
-STREAM_INIT = 1  # initial weights, step = number of the dense layer
+STREAM_INIT = 1  # initial weights, step = number of the layer that draws them
+STREAM_DROPOUT = 16  # and following, one for each dropout gate: masks, step = forward passes in training before
 
 CHUNK = 1 << 16  # words made at a time: the temporaries stay in the L2 cache
 

@@ -6,9 +6,15 @@ order:
 
 1. `activations`: f, and what it does to the error signal on the way back
 2. `criteria`: the losses: E, and the derivative with which the way back begins
-3. `layers`: Z = A W, O = f(Z); delta = dO * f'(Z); dW = A^T delta; dX = delta W^T
-4. `optimizers`: W = W - learning_rate * dW
-5. `model`: the layers forward, the layers backward, then the update; and again
+3. `gates`: what each computes, and one gradient for each input; `gate` is what they share. Dense: Z = A W;
+   dW = A^T dZ; dX = dZ weight^T
+4. `network`: the gates in topological order, forward; in the reverse order, backward; gradients add up
+5. `optimizers`: W = W - learning_rate * dW; `updates`: when
+6. `training`: forward, backward, update, and again; `model`: the network it is done with; `heads`: its losses
+
+then, if you like, `norm_gates` (more gates), `layer`, `layers`, `blocks` and `norms` (what makes gates, and has
+names for their parameters), `sequential` (layers in a row) and `data` (what arrays are accepted). The graph
+itself, values and operators on them, is `fastbp.values`.
 
 The letters, in every file: m rows of a batch, I inputs and U units of a layer, X input, A the input with its
 column of ones, W weights with the bias as last row, Z = A W pre-activation, O = f(Z) output, E loss; dQ
@@ -35,10 +41,27 @@ from __future__ import annotations
 from fastbp.checks import threads
 from fastbp.history import History
 from fastbp.reference import losses
-from fastbp.reference.activations import Activation
-from fastbp.reference.layers import Dense, Input
-from fastbp.reference.model import Sequential
+from fastbp.reference.blocks import Dropout, Embedding, Residual
+from fastbp.reference.layer import Input
+from fastbp.reference.layers import Activation, Dense
+from fastbp.reference.model import Model
+from fastbp.reference.norms import BatchNorm, LayerNorm, RMSNorm, Standardize
 from fastbp.reference.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
+from fastbp.reference.sequential import Sequential
+from fastbp.values import (
+    Value,
+    concatenate,
+    constant,
+    exp,
+    log,
+    matmul,
+    maximum,
+    minimum,
+    negative,
+    power,
+    reciprocal,
+    square,
+)
 
 __all__ = [
     "SGD",
@@ -46,15 +69,35 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "BatchNorm",
     "Dense",
+    "Dropout",
+    "Embedding",
     "History",
     "Input",
+    "LayerNorm",
+    "Model",
+    "RMSNorm",
     "RMSprop",
+    "Residual",
     "Sequential",
+    "Standardize",
+    "Value",
+    "concatenate",
+    "constant",
+    "exp",
     "get_num_threads",
     "isa",
+    "log",
     "losses",
+    "matmul",
+    "maximum",
+    "minimum",
+    "negative",
+    "power",
+    "reciprocal",
     "set_num_threads",
+    "square",
 ]
 
 _num_threads = 1

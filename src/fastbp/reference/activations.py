@@ -39,8 +39,7 @@ And two of a whole row, whose Jacobians have more than a diagonal:
                   delta = O * (dO - sum(dO * O))
     log_softmax   log softmax(z)_j; do_j/dz_k = [j = k] - exp(o_k) gives delta = dO - exp(O) * sum(dO)
 
-All formulas are PyTorch's. A new activation is two functions in `functions` and a row in `ACTIVATIONS`. `Activation` makes a
-layer of a row.
+All formulas are PyTorch's. A new activation is two functions in `functions` and a row in `ACTIVATIONS`.
 """
 
 from __future__ import annotations
@@ -48,12 +47,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from fastbp.checks import NO_FORWARD, Array, activation_parameter, float_like, gradient, required, rows
+from fastbp.checks import Array, activation_parameter
 from fastbp.reference import functions as f
 from fastbp.values import Function
 
@@ -140,68 +137,3 @@ def activation_named(
     if a is not None:
         return replace(row, forward=partial(row.forward, a=a), delta=partial(row.delta, a=a), parameter=a)
     return row
-
-
-class Activation:
-    """O = f(X): a layer that is only an activation, without weights.
-
-    Parameters
-    ----------
-    name : str
-        One of `ACTIVATIONS`, see above.
-    parameter : float, optional
-        a of "leaky_relu", "elu" and "power".
-
-    Raises
-    ------
-    ValueError, TypeError
-        If the name is unknown, or the parameter not a finite number, or one the activation does not have.
-
-    Examples
-    --------
-    >>> import fastbp.reference as fb
-    >>> layer = fb.Activation("relu")
-    >>> layer.forward([[-1.0, 2.0]]).tolist(), layer.backward([[5.0, 5.0]]).tolist()
-    ([[0.0, 2.0]], [[0.0, 5.0]])
-    >>> fb.Activation("leaky_relu", 0.5).forward([[-1.0, 2.0]]).tolist()
-    [[-0.5, 2.0]]
-    """
-
-    def __init__(self, name: str, parameter: float | None = None) -> None:
-        self._f = activation_named(name, parameter)
-        self.dtype: np.dtype[Any] | None = None  # that of the network, once in one; before, that of x
-        self.in_network = False
-        self._kept: Array | None = None  # O of the last forward pass, or Z
-
-    @property
-    def name(self) -> str:
-        """Name of the function."""
-        return self._f.name
-
-    @property
-    def parameter(self) -> float | None:
-        """Parameter of the function, None where it has none."""
-        return self._f.parameter
-
-    def forward(self, x: npt.ArrayLike) -> Array:
-        """Return O = f(X), shape (m, U), and keep what `backward` needs."""
-        O, self._kept = self._f.apply(self._copy(x))
-        return O
-
-    def infer(self, x: npt.ArrayLike) -> Array:
-        """Return O = f(X), keeping nothing."""
-        return self._f.apply(self._copy(x))[0]
-
-    def backward(self, dout: npt.ArrayLike) -> Array:
-        """Return dX from dO, both of shape (m, U)."""
-        kept = required(self._kept, NO_FORWARD)
-        return self._f.delta(kept, gradient(dout, kept))
-
-    def _copy(self, x: npt.ArrayLike) -> Array:
-        X = rows("x", x)
-        return np.array(X, float_like(X) if self.dtype is None else self.dtype, order="C")
-
-    def __repr__(self) -> str:
-        """Show the call that makes this layer."""
-        usual = self.parameter == ACTIVATIONS[self.name].parameter
-        return f"Activation({self.name!r})" if usual else f"Activation({self.name!r}, {self.parameter!r})"
