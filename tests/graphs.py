@@ -15,7 +15,6 @@ from bounds import Bounded, Rounding, activate, deactivate
 from cases import Array
 
 from fastbp import rng
-
 from fastbp.graph import Node
 
 
