@@ -1,4 +1,4 @@
-"""One network with every gate in several Python threads: predictions are those of parameters that there were, and nobody waits for ever."""
+"""One network in several Python threads: predictions are those of parameters that there were, nobody waits for ever."""
 
 from __future__ import annotations
 
