@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 from bounds import Bounded, Rounding
-from cases import numbers
+from cases import Array, integers, numbers
 from graphs import Graph, dense, flat, masks, node, shapes, widths
 
-from fastbp.graph import Node, compile_graph
+from fastbp.graph import Node, Objective, compile_graph
+from fastbp.values import GATES
 
 ROWS, SEED = 6, 3
 STATE = ("batch_norm", "standardize")
@@ -146,3 +147,47 @@ class Problem:
         plan.params()[:] = self.params
         plan.state()[:] = self.state
         return plan
+
+
+def everything(dtype: str = "float64", isa: str | None = None, optimizer: str = "adam", units: int = 20) -> Any:
+    """A network with every gate: two inputs, the second of categories, and two outputs, the second of classes."""
+    nodes = [
+        Node("input", (), 6),
+        Node("input", (), 2),
+        node("standardize", 0),
+        node("embedding", 1, width=8, settings=(5,)),
+        node("concatenate", 2, 3),
+        dense(4, units),
+        node("batch_norm", 5, **NORM, activation="relu"),
+        dense(6, units, "tanh"),
+        node("add", 7, 6),
+        node("dropout", 8, settings=(0.25,)),
+        node("layer_norm", 9, **NORM),
+        dense(10, units),
+        node("batch_norm", 11, **NORM),
+        node("rms_norm", 12, **NORM, activation="sigmoid"),
+        node("constant", width=units, values=1.5 + numbers(units, seed=3)),
+        node("divide", 13, 14),
+        node("subtract", 15, 8),
+        node("maximum", 16, 13),
+        node("minimum", 17, 6),
+        node("multiply", 18, 14),
+        node("slice", 19, width=9, settings=(3,)),
+        node("activation", 20, activation="tanh"),
+        node("matmul", 21, width=7, values=numbers(9, 7, seed=4)),
+        dense(22, 2),
+        dense(20, 4, bias=0),
+    ]
+    losses = [Objective("squared_error", weight=0.5), Objective("cross_entropy", weight=2.0)]
+    plan = compile_graph(nodes, [23, 24], dtype=dtype, isa=isa, losses=losses, optimizer=optimizer, seed=SEED)
+    assert {n.gate for n in nodes} == set(GATES)
+    plan.set_hyper(0.01, 0.9, 0.999, 1e-8)
+    plan.params()[:] = numbers(plan.parameters, seed=8, dtype=dtype)
+    plan.state()[:] = 1 + numbers(len(plan.state()), seed=9, dtype=dtype) / 2
+    return plan
+
+
+def data(rows: int, dtype: str = "float64") -> tuple[list[Array], list[Array]]:
+    """Inputs and targets of `everything`."""
+    x = [numbers(rows, 6, seed=rows, dtype=dtype), np.abs(integers(rows, 2, most=4, seed=rows)).astype(dtype)]
+    return x, [numbers(rows, 2, seed=rows + 1, dtype=dtype), np.abs(integers(rows, most=3, seed=rows + 2))]

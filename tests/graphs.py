@@ -17,8 +17,6 @@ from cases import Array
 from fastbp import rng
 from fastbp.graph import Node
 
-STREAM_DROPOUT = 16
-
 
 def node(gate: str, *inputs: int, width: int = 0, **more: object) -> Node:
     return Node(gate, inputs, width, **more)  # type: ignore[arg-type]
@@ -62,7 +60,7 @@ def masks(nodes: Sequence[Node], rows: int, seed: int, draws: int) -> list[Array
     found, count = [], 0
     for n, U in zip(nodes, widths(nodes), strict=True):
         if n.gate == "dropout":
-            words = rng.philox(seed, STREAM_DROPOUT + count, draws, rows * U).reshape(rows, U)
+            words = rng.philox(seed, rng.STREAM_DROPOUT + count, draws, rows * U).reshape(rows, U)
             found.append((words >= np.floor(n.settings[0] * 2.0**32)).astype(float))
             count += 1
         else:

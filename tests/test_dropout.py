@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import DTYPES, ISAS, Array, assert_same_bits, numbers
-from graphs import STREAM_DROPOUT, dense, node
+from graphs import dense, node
 
 import fastbp as fb
 from fastbp import rng
@@ -19,7 +19,7 @@ WIDTHS = (1, 3, 4, 5, 16, 63, 64, 65, 66, 200)
 
 def factors(rate: float, rows: int, width: int, dtype: str, *, seed: int = 0, number: int = 0, draws: int = 0) -> Array:
     """0, or 1 / (1 - rate) rounded once to the dtype."""
-    words = rng.philox(seed, STREAM_DROPOUT + number, draws, rows * width).reshape(rows, width)
+    words = rng.philox(seed, rng.STREAM_DROPOUT + number, draws, rows * width).reshape(rows, width)
     return np.where(words >= np.floor(rate * 2.0**32), 1 / (1 - rate), 0).astype(dtype)
 
 

@@ -26,6 +26,7 @@ static int node_exists(const struct fbp_node *n, int i)
     if (n->ins < shape->least || n->ins > shape->most || (shape->width ? n->width < 1 : n->width < 0)) return 0;
     for (int e = 0; e < n->ins; e++)
         if (n->in[e] < 0 || n->in[e] >= i) return 0;
+    if ((n->activation == FBP_CUSTOM) != (n->function != NULL)) return 0;
     if ((n->gate == FBP_GATE_CONSTANT || n->gate == FBP_GATE_MATMUL) && n->values == NULL) return 0;
     if ((n->gate == FBP_GATE_INPUT || n->gate == FBP_GATE_CONSTANT) && (n->activation || n->function)) return 0;
     return n->gate != FBP_GATE_DROPOUT || (n->setting[0] >= 0 && n->setting[0] < 1);
