@@ -71,6 +71,8 @@ INLINE void tile_start(const int mr, const int nv, const struct tile *t, vec acc
 INLINE void tile_store(const int mr, const int nv, const struct tile *t, vec acc[][NV], const int full)
 {
     const vtail last = vtail_of(full ? VL : t->last);
+    real *const c = t->c;                           /* not read again after every store, which might have changed *t */
+    const ptrdiff_t ldc = t->ldc;
     const vec alpha = vset1(t->alpha);
     switch (t->epilogue) {
     case FBP_RELU:
@@ -84,20 +86,19 @@ INLINE void tile_store(const int mr, const int nv, const struct tile *t, vec acc
         break;
     case FBP_ADD:
         UNROLL for (int i = 0; i < mr; i++)
-            UNROLL for (int j = 0; j < nv; j++) acc[i][j] = load_part(t->c + i * t->ldc, j, nv, full, last) + acc[i][j];
+            UNROLL for (int j = 0; j < nv; j++) acc[i][j] = load_part(c + i * ldc, j, nv, full, last) + acc[i][j];
         break;
     case FBP_AXPY:
         UNROLL for (int i = 0; i < mr; i++)
             UNROLL for (int j = 0; j < nv; j++)
-                acc[i][j] = vfma(alpha, acc[i][j], load_part(t->c + i * t->ldc, j, nv, full, last));
+                acc[i][j] = vfma(alpha, acc[i][j], load_part(c + i * ldc, j, nv, full, last));
         break;
     default: break;
     }
     UNROLL for (int i = 0; i < mr; i++)
         UNROLL for (int j = 0; j < nv; j++) {
-            real *c = t->c + i * t->ldc + j * VL;
-            if (full || j < nv - 1) vstore(c, acc[i][j]);
-            else vstore_tail(c, acc[i][j], last);
+            if (full || j < nv - 1) vstore(c + i * ldc + j * VL, acc[i][j]);
+            else vstore_tail(c + i * ldc + j * VL, acc[i][j], last);
         }
 }
 
