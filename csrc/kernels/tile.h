@@ -10,7 +10,6 @@
 #include "pack.h"
 #include "vec.h"
 
-#define UNROLL _Pragma("GCC unroll 16")          /* arrays of vectors become registers only when every loop is unrolled */
 #define OPAQUE(p) __asm__("" : "+r"(p))         /* one pointer with small displacements, not one register per row */
 #define IN_MEMORY(array) __asm__("" : "+m"(array))    /* more pointers than registers: read them where they are */
 
