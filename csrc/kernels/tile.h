@@ -41,6 +41,14 @@ INLINE vec load_part(const real *p, const int j, const int nv, const int full, v
     return full || j < nv - 1 ? vload(p + j * VL) : vload_tail(p + j * VL, last);
 }
 
+/* The next row: one pointer that walks, not one for each row. */
+INLINE real *below(const real *row, ptrdiff_t ld)
+{
+    row += ld;
+    OPAQUE(row);
+    return (real *)row;
+}
+
 INLINE void tile_load(const int mr, const int nv, const struct tile *t, vec acc[][NV], const int full)
 {
     const vtail last = vtail_of(full ? VL : t->last);
@@ -50,8 +58,11 @@ INLINE void tile_load(const int mr, const int nv, const struct tile *t, vec acc[
             UNROLL for (int j = 0; j < nv; j++) acc[i][j] = acc[0][j];
         return;
     }
-    UNROLL for (int i = 0; i < mr; i++)
-        UNROLL for (int j = 0; j < nv; j++) acc[i][j] = load_part(t->start + i * t->ldstart, j, nv, full, last);
+    const real *start = t->start;
+    UNROLL for (int i = 0; i < mr; i++) {
+        if (i > 0) start = below(start, t->ldstart);
+        UNROLL for (int j = 0; j < nv; j++) acc[i][j] = load_part(start, j, nv, full, last);
+    }
 }
 
 INLINE void tile_start(const int mr, const int nv, const struct tile *t, vec acc[][NV])
@@ -70,8 +81,9 @@ INLINE void tile_start(const int mr, const int nv, const struct tile *t, vec acc
 INLINE void tile_store(const int mr, const int nv, const struct tile *t, vec acc[][NV], const int full)
 {
     const vtail last = vtail_of(full ? VL : t->last);
-    real *const c = t->c;                           /* not read again after every store, which might have changed *t */
-    const ptrdiff_t ldc = t->ldc;
+    const real *o = t->o, *old = t->c;
+    const ptrdiff_t ldc = t->ldc, ldo = t->ldo;
+    real *c = t->c;
     const vec alpha = vset1(t->alpha);
     switch (t->epilogue) {
     case FBP_RELU:
@@ -79,26 +91,32 @@ INLINE void tile_store(const int mr, const int nv, const struct tile *t, vec acc
             UNROLL for (int j = 0; j < nv; j++) acc[i][j] = vmax(vzero(), acc[i][j]);
         break;
     case FBP_RELU_GRAD:
-        UNROLL for (int i = 0; i < mr; i++)
-            UNROLL for (int j = 0; j < nv; j++)
-                acc[i][j] = vrelu_grad(acc[i][j], load_part(t->o + i * t->ldo, j, nv, full, last));
+        UNROLL for (int i = 0; i < mr; i++) {
+            if (i > 0) o = below(o, ldo);
+            UNROLL for (int j = 0; j < nv; j++) acc[i][j] = vrelu_grad(acc[i][j], load_part(o, j, nv, full, last));
+        }
         break;
     case FBP_ADD:
-        UNROLL for (int i = 0; i < mr; i++)
-            UNROLL for (int j = 0; j < nv; j++) acc[i][j] = load_part(c + i * ldc, j, nv, full, last) + acc[i][j];
+        UNROLL for (int i = 0; i < mr; i++) {
+            if (i > 0) old = below(old, ldc);
+            UNROLL for (int j = 0; j < nv; j++) acc[i][j] = load_part(old, j, nv, full, last) + acc[i][j];
+        }
         break;
     case FBP_AXPY:
-        UNROLL for (int i = 0; i < mr; i++)
-            UNROLL for (int j = 0; j < nv; j++)
-                acc[i][j] = vfma(alpha, acc[i][j], load_part(c + i * ldc, j, nv, full, last));
+        UNROLL for (int i = 0; i < mr; i++) {
+            if (i > 0) old = below(old, ldc);
+            UNROLL for (int j = 0; j < nv; j++) acc[i][j] = vfma(alpha, acc[i][j], load_part(old, j, nv, full, last));
+        }
         break;
     default: break;
     }
-    UNROLL for (int i = 0; i < mr; i++)
+    UNROLL for (int i = 0; i < mr; i++) {
+        if (i > 0) c = below(c, ldc);
         UNROLL for (int j = 0; j < nv; j++) {
-            if (full || j < nv - 1) vstore(c + i * ldc + j * VL, acc[i][j]);
-            else vstore_tail(c + i * ldc + j * VL, acc[i][j], last);
+            if (full || j < nv - 1) vstore(c + j * VL, acc[i][j]);
+            else vstore_tail(c + j * VL, acc[i][j], last);
         }
+    }
 }
 
 INLINE void tile_finish(const int mr, const int nv, const struct tile *t, vec acc[][NV])
