@@ -49,7 +49,7 @@ def may_include(path: Path) -> set[str]:
     """What a file of csrc may include of csrc."""
     base = {f"base/{header.name}" for header in (CSRC / "base").glob("*.h")}
     kernel = {f"kernels/{name}" for name in PARTS}
-    vectors = {"kernels/vec.h", "kernels/vmath.h", "kernels/vrows.h", "kernels/vtrans.h"}
+    vectors = {"kernels/vec.h", "kernels/vmath.h", "kernels/vtrans.h"}
     table = {"kernels/kernels.h"}
     folder = path.parent.name
     if folder == "base":
@@ -66,7 +66,6 @@ def may_include(path: Path) -> set[str]:
     return {
         "body.h": kernel | vectors | table,
         "vmath.h": {"kernels/vec.h"},
-        "vrows.h": {"kernels/vec.h"},
         "vtrans.h": {"kernels/vec.h"},
         "vec.h": set(),
         "kernels.h": set(),
@@ -152,8 +151,8 @@ CONDITIONS = re.compile(r"^\s*#\s*(if|ifdef|ifndef|elif|else|endif)\b.*$", re.M)
 
 @pytest.mark.parametrize("path", sorted(KERNELS.glob("*.h")), ids=name_of)
 def test_no_conditions_inside_of_kernels(path: Path) -> None:
-    """Differences between ISAs live in vec.h, vrows.h, vtrans.h and the stubs; vmath.h holds one table of constants for each dtype."""
-    if path.name in ("vec.h", "vrows.h", "vtrans.h"):
+    """Differences between ISAs live in vec.h, vtrans.h and the stubs; vmath.h holds a table of constants for each dtype."""
+    if path.name in ("vec.h", "vtrans.h"):
         pytest.skip("the place of the differences")
     conditions = [match.group().strip() for match in CONDITIONS.finditer(code(path))]
     if path.name == "body.h":
