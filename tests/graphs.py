@@ -136,7 +136,8 @@ class Graph:
         self.batch: dict[int, tuple[Bounded, Bounded]] = {}  # mean and variance of a batch
         self.O: list[Bounded] = []
         for i, n in enumerate(nodes):
-            self.O.append(activate(n.activation, self.forward(i, n)))
+            self.Z.append(self.forward(i, n))
+            self.O.append(activate(n.activation, self.Z[i], n.parameter))
 
     def inputs(self, n: Node) -> list[Bounded]:
         return [self.O[i] for i in n.inputs]
@@ -234,7 +235,7 @@ class Graph:
         for i in reversed(range(len(self.nodes))):
             n = self.nodes[i]
             received = reduce(Bounded.__add__, parts[i] or [self.in_.exact(np.zeros_like(self.O[i].value))])
-            dZ = deactivate(n.activation, self.O[i], received)
+            dZ = deactivate(n.activation, self.O[i], received, self.Z[i], n.parameter)
             if n.gate == "input":
                 dx.insert(0, dZ)
             for k, sent in zip(n.inputs, self.sent(i, n, dZ), strict=True):

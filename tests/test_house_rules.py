@@ -50,7 +50,7 @@ def may_include(path: Path) -> set[str]:
     """What a file of csrc may include of csrc."""
     base = {f"base/{header.name}" for header in (CSRC / "base").glob("*.h")}
     kernel = {f"kernels/{name}" for name in PARTS}
-    vectors = {f"kernels/{name}" for name in ("vec.h", "vmath.h", "vrows.h", "vslope.h")}
+    vectors = {f"kernels/{name}" for name in ("vec.h", "vmath.h", "vslope.h", "vtrans.h")}
     table = {"kernels/kernels.h"}
     folder = path.parent.name
     if folder == "base":
@@ -67,8 +67,8 @@ def may_include(path: Path) -> set[str]:
     return {
         "body.h": kernel | vectors | table,
         "vmath.h": {"kernels/vec.h"},
-        "vrows.h": {"kernels/vec.h"},
         "vslope.h": {"kernels/vec.h", "kernels/vmath.h"},
+        "vtrans.h": {"kernels/vec.h"},
         "vec.h": set(),
         "kernels.h": set(),
         "table.c": {"base/cpu.h", "fbp.h"} | table,
@@ -156,8 +156,8 @@ CONDITIONS = re.compile(r"^\s*#\s*(if|ifdef|ifndef|elif|else|endif)\b.*$", re.M)
 
 @pytest.mark.parametrize("path", sorted(KERNELS.glob("*.h")), ids=name_of)
 def test_no_conditions_inside_of_kernels(path: Path) -> None:
-    """Differences between ISAs live in vec.h, vrows.h and the stubs; vmath.h and vslope.h hold constants of each dtype."""
-    if path.name in ("vec.h", "vrows.h"):
+    """Differences between ISAs live in vec.h, vtrans.h and the stubs; vmath.h and vslope.h hold constants of each dtype."""
+    if path.name in ("vec.h", "vtrans.h"):
         pytest.skip("the place of the differences")
     conditions = [match.group().strip() for match in CONDITIONS.finditer(code(path))]
     if path.name == "body.h":

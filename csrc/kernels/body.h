@@ -16,8 +16,8 @@
 #include "tile.h"
 #include "vec.h"
 #include "vmath.h"
-#include "vrows.h"
 #include "vslope.h"
+#include "vtrans.h"
 
 #define PEAK_CHAINS 12      /* independent accumulators: enough for two pipes of latency up to 6, few enough for 16 registers */
 

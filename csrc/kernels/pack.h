@@ -4,8 +4,10 @@
 #define FBP_PACK_H
 
 #include "vec.h"
+#include "vtrans.h"
 
 #define NR (NV * VL)
+#define UNROLL _Pragma("GCC unroll 16")          /* arrays of vectors become registers only when every loop is unrolled */
 
 INLINE void pack_columns(real *w, ptrdiff_t ldw, size_t rows, size_t cols, real *wp, const int back)
 {
@@ -22,30 +24,18 @@ INLINE void pack_columns(real *w, ptrdiff_t ldw, size_t rows, size_t cols, real 
 static void pack(void *w, ptrdiff_t ldw, size_t rows, size_t cols, void *wp) { pack_columns(w, ldw, rows, cols, wp, 0); }
 static void unpack(void *w, ptrdiff_t ldw, size_t rows, size_t cols, void *wp) { pack_columns(w, ldw, rows, cols, wp, 1); }
 
-/* r (VL x VL) becomes its transpose: log2(VL) rounds of interleaving register i with register i + VL/2. */
-INLINE void transpose(vec r[])
-{
-    for (int width = 1; width < VL; width *= 2) {
-        vec s[VL];
-        for (int i = 0; i < VL / 2; i++) {
-            s[2 * i] = vzip_lo(r[i], r[i + VL / 2]);
-            s[2 * i + 1] = vzip_hi(r[i], r[i + VL / 2]);
-        }
-        for (int i = 0; i < VL; i++) r[i] = s[i];
-    }
-}
-
-/* to (n x VL, stride NR) = the transpose of m <= VL rows of n <= VL reals at w; zeros for the rows that are not there. */
+/* to (VL x VL, stride NR) = the transpose of m <= VL rows of n <= VL reals at w; zeros for those that are not there. */
 INLINE void transpose_block(const real *w, ptrdiff_t ldw, size_t m, size_t n, real *to)
 {
-    const vtail tail = vtail_of(n);
     vec r[VL];
-    if (m == (size_t)VL && n == (size_t)VL)
-        for (int x = 0; x < VL; x++) r[x] = vload(w + x * ldw);
-    else
-        for (int x = 0; x < VL; x++) r[x] = (size_t)x < m ? vload_tail(w + x * ldw, tail) : vzero();
+    if (m + n == (size_t)(2 * VL)) {
+        UNROLL for (int x = 0; x < VL; x++) r[x] = vload(w + x * ldw);
+    } else {
+        const vtail tail = vtail_of(n);
+        UNROLL for (int x = 0; x < VL; x++) r[x] = (size_t)x < m ? vload_tail(w + x * ldw, tail) : vzero();
+    }
     transpose(r);
-    for (size_t x = 0; x < n; x++, to += NR) vstore(to, r[x]);
+    UNROLL for (int x = 0; x < VL; x++) vstore(to + x * NR, r[x]);
 }
 
 /* to (k x NR) = the transpose of rows i .. i + m of W, m <= NR, and its columns k0 .. k0 + k; W as in struct fbp_gemm. */

@@ -230,38 +230,6 @@ INLINE vec vfill(vec v, vtail t, vec fill)
 }
 #endif
 
-/* ---- interleave: vzip_lo(a, b) = a0 b0 a1 b1 ... of the lower halves, vzip_hi of the upper ones ------------------------ */
-
-#if defined(FBP_AVX512)
-#if FBP_REAL == 32
-#define ZIP_(base) _mm512_setr_epi32(base, base + 16, base + 1, base + 17, base + 2, base + 18, base + 3, base + 19, \
-                                     base + 4, base + 20, base + 5, base + 21, base + 6, base + 22, base + 7, base + 23)
-#define ZIP_HALF 8
-#else
-#define ZIP_(base) _mm512_setr_epi64(base, base + 8, base + 1, base + 9, base + 2, base + 10, base + 3, base + 11)
-#define ZIP_HALF 4
-#endif
-INLINE vec vzip_lo(vec a, vec b) { return OP(permutex2var)(a, ZIP_(0), b); }
-INLINE vec vzip_hi(vec a, vec b) { return OP(permutex2var)(a, ZIP_(ZIP_HALF), b); }
-#elif defined(FBP_AVX2)
-#define ZIP_(a, b, half) CAT3(_mm256_permute2f128, SUFFIX, )(OP(unpacklo)(a, b), OP(unpackhi)(a, b), half)
-INLINE vec vzip_lo(vec a, vec b) { return ZIP_(a, b, 0x20); }
-INLINE vec vzip_hi(vec a, vec b) { return ZIP_(a, b, 0x31); }
-#else
-INLINE vec vzip_lo(vec a, vec b)
-{
-    vec r = a;
-    for (int i = 0; i < VL / 2; i++) { r[2 * i] = a[i]; r[2 * i + 1] = b[i]; }
-    return r;
-}
-INLINE vec vzip_hi(vec a, vec b)
-{
-    vec r = a;
-    for (int i = 0; i < VL / 2; i++) { r[2 * i] = a[VL / 2 + i]; r[2 * i + 1] = b[VL / 2 + i]; }
-    return r;
-}
-#endif
-
 /* ---- across lanes: NB registers hold LANES lanes; lane i meets lane i + w for w = LANES/2, ..., 2, 1 ------------------- */
 
 #if defined(FBP_AVX512) || defined(FBP_AVX2)

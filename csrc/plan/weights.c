@@ -205,19 +205,34 @@ struct phase {
     int parts;
 };
 
-/* The units whose middle is in part `part` of the cost of all. */
+/* Whether u goes on where `before`, as wide as its gate, ends, and both together are no larger than a unit may be. */
+static int joins(const struct fbp_plan *plan, const struct unit *before, const struct unit *u)
+{
+    const struct gate *gate = &plan->gate[u->gate];
+    return gate->wp == NULL && before->gate == u->gate && before->i1 == u->i0 && u->i0 > 0 && u->j1 - u->j0 == gate->units &&
+           (u->i1 - before->i0) * gate->units * plan->kernels->size <= UNIT_BYTES;
+}
+
+/* The units whose middle is in part `part` of the cost of all; small ones that follow each other are done as one. */
 static void phase_part(void *context, int part, int thread)
 {
     const struct phase *p = context;
     const struct unit *first = p->plan->unit, *last = first + p->plan->units - 1;
     const double share = (last->before + last->cost) / p->parts;
+    struct unit work = {0};
     (void)thread;
     for (const struct unit *u = first; u <= last; u++) {
         const double middle = u->before + 0.5 * u->cost;
         if (middle < part * share) continue;
         if (part + 1 < p->parts && middle >= (part + 1) * share) break;
-        run_unit(p->plan, p->ws, p->rows, p->what, p->rule, u);
+        if (joins(p->plan, &work, u)) {
+            work.i1 = u->i1, work.bias = u->bias;
+            continue;
+        }
+        if (work.i1 > 0) run_unit(p->plan, p->ws, p->rows, p->what, p->rule, &work);
+        work = *u;
     }
+    if (work.i1 > 0) run_unit(p->plan, p->ws, p->rows, p->what, p->rule, &work);
 }
 
 #define PARTS_PER_THREAD 4              /* of a long phase, for the threads to end at about the same time */
