@@ -134,9 +134,11 @@ class Graph:
         self.S = [in_.exact(part) for part in split_state(nodes, state)]
         self.norm: dict[int, tuple[Bounded, Bounded]] = {}  # X^ and scale, lines of what is averaged being rows
         self.batch: dict[int, tuple[Bounded, Bounded]] = {}  # mean and variance of a batch
+        self.Z: list[Bounded] = []
         self.O: list[Bounded] = []
         for i, n in enumerate(nodes):
-            self.O.append(activate(n.activation, self.forward(i, n)))
+            self.Z.append(self.forward(i, n))
+            self.O.append(activate(n.activation, self.Z[-1]))
 
     def inputs(self, n: Node) -> list[Bounded]:
         return [self.O[i] for i in n.inputs]
@@ -234,7 +236,7 @@ class Graph:
         for i in reversed(range(len(self.nodes))):
             n = self.nodes[i]
             received = reduce(Bounded.__add__, parts[i] or [self.in_.exact(np.zeros_like(self.O[i].value))])
-            dZ = deactivate(n.activation, self.O[i], received)
+            dZ = deactivate(n.activation, self.O[i], received, self.Z[i])
             if n.gate == "input":
                 dx.insert(0, dZ)
             for k, sent in zip(n.inputs, self.sent(i, n, dZ), strict=True):
