@@ -20,8 +20,12 @@ import fastbp.reference as ref
 from fastbp.reference.gate import Gate, Place
 from fastbp.values import Value
 
-# Where these change side, a central difference crosses a kink: the output of an activation, the inputs of a gate of two.
-KINKS = ("relu", "leaky_relu", "elu", "selu", "hard_sigmoid", "hard_swish", "relu6")
+# f where f' or f'' jumps: where O changes side of these, a central difference crosses a kink.
+KINKS = {
+    "relu": (0,), "leaky_relu": (0,), "elu": (0,), "selu": (0,), "softsign": (0,), "relu6": (0, 6), "hard_sigmoid": (0, 1),
+    "hard_swish": (0, 3),
+}  # fmt: skip
+
 
 
 def gate_bounds(place: Place, gate: Gate, X: list[Bounded], training: bool, in_: Rounding) -> Bounded:
@@ -144,7 +148,7 @@ class Gradients:
                 first, second = (gates[j].O for j in place.inputs)
                 sides += (first > second).tobytes()
             if place.value.activation in KINKS:
-                sides += (gates[i].O > 0).tobytes()
+                sides += b"".join(np.sign(gates[i].O - level).tobytes() for level in KINKS[place.value.activation])
         outputs = [gates[i].O for i in self.net._network.outputs]
         return sum(float((D * O).sum()) for D, O in zip(self.douts, outputs, strict=True)), sides
 

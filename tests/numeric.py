@@ -102,7 +102,7 @@ def loss_and_sides(net: ref.Sequential, x: Array, y: npt.ArrayLike) -> tuple[flo
     sides, below = b"", x
     for layer, O in zip(layers, outputs, strict=True):
         Z = below @ layer.weight + layer.bias if isinstance(layer, ref.Dense) else below
-        name = function_name(layer)
+        name = layer.activation if isinstance(layer, ref.Dense) else layer.name
         if name in KINKS:
             sides += np.searchsorted(KINKS[name], Z).tobytes()
         below = O

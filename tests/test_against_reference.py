@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from dataclasses import asdict
 from types import ModuleType
 from typing import Any
@@ -72,7 +73,19 @@ BATCHES = (1, 2, 5, 33)
 GROWING = ("exp", "square", "power", "log_softmax")  # a step downhill makes some of what they give very large
 
 dtypes = pytest.mark.parametrize("dtype", DTYPES)
-losses = pytest.mark.parametrize("loss, target", [(loss, kind) for loss in LOSSES for kind in TARGETS[loss]])
+KINDS = [(loss, kind) for loss in LOSSES for kind in TARGETS[loss]]
+losses = pytest.mark.parametrize("loss, target", KINDS)
+
+
+def with_losses(name: str, rows: Iterable[str], usual: Iterable[str]) -> pytest.MarkDecorator:
+    """Every row of a table with the losses that are trained with most, the usual rows with every loss; --full: all pairs."""
+    few, often = tuple(usual), KINDS[:2]
+    pairs = [
+        pytest.param(loss, target, row, marks=() if (loss, target) in often or row in few else pytest.mark.full)
+        for loss, target in KINDS
+        for row in rows
+    ]
+    return pytest.mark.parametrize(f"loss, target, {name}", pairs)
 
 
 def name_of(spec: Spec) -> str:
@@ -199,8 +212,7 @@ def test_error_bounds_of_functions_are_covered() -> None:
 # Networks ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("row", OPTIMIZERS)
-@losses
+@with_losses("row", OPTIMIZERS, ["sgd"])
 @dtypes
 @pytest.mark.parametrize("spec", NETS, ids=name_of)
 def test_networks(spec: Spec, dtype: str, loss: str, target: str, row: str) -> None:
@@ -210,8 +222,7 @@ def test_networks(spec: Spec, dtype: str, loss: str, target: str, row: str) -> N
 
 
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("activation", EVERYWHERE)
-@losses
+@with_losses("activation", EVERYWHERE, ["relu", "tanh"])
 @dtypes
 def test_activations_in_every_place(dtype: str, loss: str, target: str, activation: str, place: str) -> None:
     spec = tuple(part if isinstance(part, int) else part.format(activation) for part in PLACES[place])
@@ -277,8 +288,7 @@ def test_fit_and_evaluate(dtype: str, loss: str, target: str, row: str) -> None:
 # Central differences -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("activation", EVERYWHERE)
-@losses
+@with_losses("activation", EVERYWHERE, ["relu", "tanh"])
 def test_gradients_are_central_differences(loss: str, target: str, activation: str) -> None:
     """Of the reference's loss, by every parameter and input: fastbp's float64 gradients lie within the same bounds."""
     fast, slow = pair((3, f"5 {activation}", "tanh", "4"), "float64", loss, OPTIMIZER[OPTIMIZERS[0]])
@@ -290,8 +300,7 @@ def test_gradients_are_central_differences(loss: str, target: str, activation: s
     central_differences(slow, x, x, y).check(dX)
 
 
-@pytest.mark.parametrize("activation", [name for name in EVERYWHERE if name not in KINKS])
-@losses
+@with_losses("activation", [name for name in EVERYWHERE if name not in KINKS], ["tanh"])
 def test_gradients_are_central_differences_of_its_own_loss(loss: str, target: str, activation: str) -> None:
     """D(h) = (E(w + h) - E(w - h)) / 2h errs by at most |D(2h) - D(h)|, see numeric.py, and by E's error over h."""
     fast, slow = pair((3, f"4 {activation}", "3 tanh", "2"), "float64", loss, OPTIMIZER[OPTIMIZERS[0]])

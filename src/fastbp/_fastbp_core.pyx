@@ -170,8 +170,7 @@ cdef class Plan:
         self.input = [i for i in range(len(nodes)) if nodes[i][0] == 0]
         self.output = [entry[0] for entry in outputs]
         self.loss = [entry[1] for entry in outputs]
-        self.inputs = <int>len(self.input)
-        self.outputs = <int>len(outputs)
+        self.inputs, self.outputs = <int>len(self.input), <int>len(outputs)
         self.simple = self.inputs == 1 and self.outputs == 1 and not self.callbacks
         self.first_output, self.first_loss = self.output[0], self.loss[0]
         self.features = fbp_plan_width(self.plan, self.input[0])

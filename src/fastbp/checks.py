@@ -144,27 +144,6 @@ def activation_parameter(name: str, usual: float | None, parameter: float | None
     return a
 
 
-def fraction(name: str, value: float) -> float:
-    """Return `value` as a float, 0 <= value < 1, or raise; `not`, here and below, makes NaN fail too."""
-    if not 0.0 <= real_number(name, value) < 1.0:
-        raise ValueError(f"{name} must be at least 0 and below 1, got {value}")
-    return float(value)
-
-
-def above_zero(name: str, value: float) -> float:
-    """Return `value` as a float, 0 < value < infinity, or raise."""
-    if not 0.0 < real_number(name, value) < math.inf:
-        raise ValueError(f"{name} must be above 0 and finite, got {value}")
-    return float(value)
-
-
-def boolean(name: str, value: bool) -> bool:
-    """Return `value`, or raise TypeError if it is neither True nor False."""
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False, got {value!r}")
-    return value
-
-
 def float_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
     """Return the NumPy dtype of "float32" or "float64", or raise ValueError."""
     if dtype not in ("float32", "float64", np.float32, np.float64):
