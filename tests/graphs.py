@@ -134,6 +134,7 @@ class Graph:
         self.S = [in_.exact(part) for part in split_state(nodes, state)]
         self.norm: dict[int, tuple[Bounded, Bounded]] = {}  # X^ and scale, lines of what is averaged being rows
         self.batch: dict[int, tuple[Bounded, Bounded]] = {}  # mean and variance of a batch
+        self.Z: list[Bounded] = []
         self.O: list[Bounded] = []
         for i, n in enumerate(nodes):
             self.Z.append(self.forward(i, n))

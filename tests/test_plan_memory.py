@@ -142,12 +142,12 @@ def test_functions_go_with_their_network() -> None:
 
 @pytest.mark.parametrize("rows", [1, 50, 1000])
 def test_a_training_workspace_takes_what_it_needs(rows: int) -> None:
-    """O and dE/dO of every gate, what norms and dropouts keep, targets: rows of whole cache lines."""
+    """O and dE/dO of every gate, what norms, dropouts and embeddings keep, targets: rows of whole cache lines."""
     plan = everything("float32")
     before = plan.nbytes
     plan.train_step(*data(rows, "float32"))
     widths = [6, 2, 6, 8, 14, 20, 20, 20, 20, 20, 20, 20, 20, 20, 0, 20, 20, 20, 20, 20, 9, 9, 7, 2, 4]
     lines = sum(-(-w // 16) * 16 for w in widths)
     kept = 4 * 32 + 32 + 2  # norms, a dropout, scales of rows
-    pointers = 2 * 8 * len(widths) + 8 + 2 * 24
+    pointers = 2 * 8 * len(widths) + 8 + 2 * 24 + 2 * 2 * 8  # and elements of the embedding
     assert plan.nbytes - before <= rows * (4 * (2 * lines + kept + 2 * 16) + pointers) + 64 * 200

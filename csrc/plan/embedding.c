@@ -26,6 +26,33 @@ void fbp_embedding_backward(const struct pass *p, int g, size_t r0, size_t r1)
     if (e->last) fbp_deactivate(p, e->from, r0, r1);
 }
 
+/* The elements of the batch in order of the units they concern, and in each in their own order: sorted by counting. */
+static void sort_elements(const struct fbp_plan *plan, struct workspace *ws, int g, size_t rows)
+{
+    const struct gate *gate = &plan->gate[g];
+    const struct buffers *b = &ws->gate[g];
+    const size_t columns = gate->width / gate->units, units = fbp_embedding_units(gate), height = fbp_unit_rows(gate);
+    memset(b->end, 0, units * sizeof *b->end);
+    for (size_t r = 0; r < rows; r++)
+        for (size_t c = 0; c < columns; c++) {
+            const int64_t i = fbp_category(plan, ws, g, r, c);
+            b->category[r * columns + c] = i < 0 ? 0 : (size_t)i;       /* the caller's array changed under us */
+            b->end[b->category[r * columns + c] / height]++;
+        }
+    for (size_t u = 0, before = 0; u < units; u++) {                    /* now where those of unit u begin */
+        const size_t count = b->end[u];
+        b->end[u] = before;
+        before += count;
+    }
+    for (size_t e = 0; e < rows * columns; e++) b->element[b->end[b->category[e] / height]++] = e;
+}
+
+void fbp_embedding_sort(const struct fbp_plan *plan, struct workspace *ws, size_t rows)
+{
+    for (int g = 0; g < plan->gates; g++)
+        if (plan->gate[g].kind == FBP_GATE_EMBEDDING && plan->gate[g].trainable) sort_elements(plan, ws, g, rows);
+}
+
 /* The input from whose columns, from *column on, an embedding takes its categories; NULL if they are computed. */
 static const struct gate *source(const struct fbp_plan *plan, const struct gate *gate, size_t *column)
 {

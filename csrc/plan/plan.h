@@ -95,6 +95,8 @@ struct buffers {
     char *slope;                    /* f'(Z) with the gate's ld, where O does not give it */
     char *kept;                     /* of a norm X^, of dropout 0 or 1 / (1 - rate), with the gate's ld */
     char *statistics;               /* layer_norm, rms_norm: the scale of each row; batch_norm: enum column_rows */
+    size_t *category;               /* of an embedding: what each element of its input names, (rows, columns) */
+    size_t *element, *end;          /* ... the elements, by the unit of phase B that they concern, and where those of each unit end */
     const void **out_row, **grad_row;   /* pointers to their rows; those of an input may point into the caller's array */
 };
 
@@ -237,11 +239,12 @@ static inline int fbp_gradient_wanted(const struct pass *p, int g)
 }
 
 /* weights.c: phase B, and the packed copies of weights */
-void fbp_weights_phase(struct fbp_plan *plan, const struct workspace *ws, size_t rows, enum phase_b what,
+void fbp_weights_phase(struct fbp_plan *plan, struct workspace *ws, size_t rows, enum phase_b what,
                        const struct fbp_rule rule[2], struct fbp_team *team);
 void fbp_weights_refresh(struct fbp_plan *plan);
 void fbp_weights_publish(struct fbp_plan *plan);
 int fbp_weights_units(struct fbp_plan *plan);
+size_t fbp_unit_rows(const struct gate *gate);
 static inline void *fbp_at(const struct fbp_plan *plan, const void *base, size_t reals)
 {
     return (char *)base + reals * plan->kernels->size;
@@ -275,6 +278,10 @@ static inline size_t fbp_target_width(const struct fbp_plan *plan, int k)
     return plan->gate[output->node].width / (size_t)plan->kernels->loss[output->loss].outputs_per_target;
 }
 
+/* embedding.c: the elements of a batch by units, before phase B */
+void fbp_embedding_sort(const struct fbp_plan *plan, struct workspace *ws, size_t rows);
+static inline size_t fbp_embedding_units(const struct gate *gate) { return (gate->weights + fbp_unit_rows(gate) - 1) / fbp_unit_rows(gate); }
+
 /* fold.c */
 void fbp_fold_find(struct fbp_plan *plan);
 void fbp_fold_layout(struct fbp_plan *plan, struct gate *norm);
@@ -282,7 +289,7 @@ void fbp_fold(struct fbp_plan *plan);
 
 /* update.c: what comes before phase B, it, and what comes after; all called by the first thread of a team. */
 void fbp_update_begin(struct fbp_plan *plan, int by_hand);
-void fbp_update_phase(struct fbp_plan *plan, const struct workspace *ws, size_t rows, struct fbp_team *team);
+void fbp_update_phase(struct fbp_plan *plan, struct workspace *ws, size_t rows, struct fbp_team *team);
 void fbp_update_from_grads(struct fbp_plan *plan, struct fbp_team *team);
 void fbp_update_end(struct fbp_plan *plan);
 void fbp_update_block(const struct fbp_plan *plan, const struct fbp_rule *rule, const struct gate *gate, size_t i, size_t rows,

@@ -142,7 +142,7 @@ void fbp_update_from_grads(struct fbp_plan *plan, struct fbp_team *team)
 }
 
 /* Phase B of a training step. */
-void fbp_update_phase(struct fbp_plan *plan, const struct workspace *ws, size_t rows, struct fbp_team *team)
+void fbp_update_phase(struct fbp_plan *plan, struct workspace *ws, size_t rows, struct fbp_team *team)
 {
     const struct step *step = &plan->step;
     fbp_weights_phase(plan, ws, rows, step->product, step->rule, team);

@@ -9,10 +9,16 @@
 #define NARROW_ROWS 48              /* rows in a unit as wide as its gate: without gaps, its update is one loop */
 #define UNIT_BYTES (NARROW_ROWS * FBP_UNPACKED_BYTES)
 
-/* Rows and columns of a gate's units; fewer rows where there are not many, for the threads to share. */
+/* Rows of a gate's units; fewer where there are not many, for the threads to share. */
+size_t fbp_unit_rows(const struct gate *gate)
+{
+    return gate->wp ? UNIT_ROWS : gate->weights > UNIT_ROWS ? NARROW_ROWS : NARROW_ROWS * 2 / 3;
+}
+
+/* ... and columns. */
 static void unit_size(const struct fbp_plan *plan, const struct gate *gate, size_t *rows, size_t *cols)
 {
-    *rows = gate->wp ? UNIT_ROWS : gate->weights > UNIT_ROWS ? NARROW_ROWS : NARROW_ROWS * 2 / 3;
+    *rows = fbp_unit_rows(gate);
     *cols = gate->wp ? plan->kernels->nr : fbp_min(gate->units, FBP_UNPACKED_BYTES / plan->kernels->size);
 }
 
@@ -138,20 +144,20 @@ static void unit_embedding(const struct fbp_plan *plan, const struct workspace *
                            ptrdiff_t ldc, int add)
 {
     const struct gate *gate = &plan->gate[u->gate];
-    const size_t m = u->i1 - u->i0, n = u->j1 - u->j0, columns = gate->width / gate->units;
+    const struct buffers *b = &ws->gate[u->gate];
+    const size_t m = u->i1 - u->i0, n = u->j1 - u->j0, columns = gate->width / gate->units, number = u->i0 / fbp_unit_rows(gate);
+    size_t e = number ? b->end[number - 1] : 0;
     _Alignas(64) char partial[UNIT_BYTES];
     for (size_t cut = 0; cut == 0 || cut < rows; cut += FBP_REDUCTION_ROWS) {
         const int more = add || cut > 0;
         char *to = more ? partial : c;
         const size_t ld = more ? n : (size_t)ldc;
         for (size_t i = 0; i < m; i++) memset(fbp_at(plan, to, i * ld), 0, n * plan->kernels->size);
-        for (size_t r = cut; r < fbp_min(rows, cut + FBP_REDUCTION_ROWS); r++)
-            for (size_t k = 0; k < columns; k++) {
-                const int64_t i = fbp_category(plan, ws, u->gate, r, k);
-                if (i < (int64_t)u->i0 || i >= (int64_t)u->i1) continue;
-                plan->kernels->add_rows(fbp_at(plan, to, ((size_t)i - u->i0) * ld), 0,
-                                        fbp_at(plan, ws->gate[u->gate].grad, r * gate->ld + k * gate->units + u->j0), 0, 1, n);
-            }
+        for (; e < b->end[number] && b->element[e] / columns < cut + FBP_REDUCTION_ROWS; e++) {
+            const size_t r = b->element[e] / columns, k = b->element[e] % columns;
+            plan->kernels->add_rows(fbp_at(plan, to, (b->category[b->element[e]] - u->i0) * ld), 0,
+                                    fbp_at(plan, b->grad, r * gate->ld + k * gate->units + u->j0), 0, 1, n);
+        }
         if (more) plan->kernels->add_rows(c, ldc, partial, (ptrdiff_t)ld, m, n);
     }
 }
@@ -239,12 +245,13 @@ static void phase_part(void *context, int part, int thread)
 #define PART_OPERATIONS 2e6             /* ... none shorter than this */
 
 /* rule: of weights and of biases, where there is an update. */
-void fbp_weights_phase(struct fbp_plan *plan, const struct workspace *ws, size_t rows, enum phase_b what,
+void fbp_weights_phase(struct fbp_plan *plan, struct workspace *ws, size_t rows, enum phase_b what,
                        const struct fbp_rule rule[2], struct fbp_team *team)
 {
     const double parts = 2.0 * (double)(rows + 8) * (double)plan->parameters / PART_OPERATIONS / team->threads;
     struct phase p = {.plan = plan, .ws = ws, .rows = rows, .what = what, .rule = rule};
     if (plan->units == 0) return;
+    if (ws) fbp_embedding_sort(plan, ws, rows);
     p.parts = team->threads == 1 ? 1 : team->threads * (parts < 1 ? 1 : parts < PARTS_PER_THREAD ? (int)parts : PARTS_PER_THREAD);
     fbp_team_run(team, phase_part, &p, p.parts);
 }

@@ -18,6 +18,12 @@ static void layout_kept(const struct fbp_plan *plan, struct workspace *ws, int g
     if (batch_norm) b->statistics = fbp_arena_cut(&ws->arena, FBP_COLUMN_ROWS, gate->ld, size);
     if (!training) return;
     if (row_norm) b->statistics = fbp_arena_cut(&ws->arena, ws->rows, 1, size);
+    if (gate->kind == FBP_GATE_EMBEDDING) {
+        const size_t columns = gate->width / gate->units;
+        b->category = fbp_arena_cut(&ws->arena, ws->rows, columns, sizeof *b->category);
+        b->element = fbp_arena_cut(&ws->arena, ws->rows, columns, sizeof *b->element);
+        b->end = fbp_arena_cut(&ws->arena, fbp_embedding_units(gate), 1, sizeof *b->end);
+    }
     if (row_norm || batch_norm || gate->kind == FBP_GATE_DROPOUT) b->kept = fbp_arena_cut(&ws->arena, ws->rows, gate->ld, size);
 }
 
