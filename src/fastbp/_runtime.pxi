@@ -1,9 +1,5 @@
 # Names in the tables, threads, instruction sets, the FMA peak, permutations.
 
-cdef extern from "fbp.h" nogil:
-    double fbp_activation_parameter(int i)
-
-
 cdef tuple _names(const char *(*name)(int) noexcept nogil):
     found = []
     while name(<int>len(found)) != NULL:
