@@ -215,7 +215,7 @@ struct phase {
 static int joins(const struct fbp_plan *plan, const struct unit *before, const struct unit *u)
 {
     const struct gate *gate = &plan->gate[u->gate];
-    return gate->wp == NULL && before->gate == u->gate && before->i1 == u->i0 && u->i0 > 0 && u->j1 - u->j0 == gate->units &&
+    return gate->kind == FBP_GATE_DENSE && gate->wp == NULL && before->gate == u->gate && before->i1 == u->i0 && u->i0 > 0 &&
            (u->i1 - before->i0) * gate->units * plan->kernels->size <= UNIT_BYTES;
 }
 
