@@ -99,6 +99,9 @@ def test_the_network_stays_as_it_is() -> None:
     before = state_of(net)
     fb.gradcheck(net, x, y)
     fb.jacobian(net, x)
+    net.trace(x, y)
+    fb.gradient_flow(net, x, y)
+    net.summary()
     assert state_of(net) == before
 
 
@@ -239,7 +242,7 @@ def test_noise_is_measured() -> None:
 def test_bad_arguments() -> None:
     net = fb.Sequential([fb.Input(3), fb.Dense(2)], seed=0)
     x = rows(5, 3)
-    for look in (fb.gradcheck, fb.jacobian):
+    for look in (fb.gradcheck, fb.jacobian, fb.gradient_flow):
         with pytest.raises(TypeError, match=r"net must be a Model or Sequential of fastbp, got fastbp\.reference"):
             look(fb.reference.Sequential([fb.reference.Input(3), fb.reference.Dense(2)]), x)
     with pytest.raises(RuntimeError, match="no loss"):

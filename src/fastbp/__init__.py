@@ -18,6 +18,7 @@ from __future__ import annotations
 from fastbp import initializers, losses, reference, runtime
 from fastbp.blocks import Dropout, Embedding, Residual
 from fastbp.history import History
+from fastbp.inspect.flow import gradient_flow
 from fastbp.inspect.gradcheck import gradcheck
 from fastbp.inspect.jacobian import jacobian
 from fastbp.layers import Activation, Dense, Input
@@ -70,6 +71,7 @@ __all__ = [
     "exp",
     "get_num_threads",
     "gradcheck",
+    "gradient_flow",
     "initializers",
     "isa",
     "jacobian",
