@@ -58,7 +58,7 @@ asm:            ## the hot loops of the AVX-512 float32 kernels as assembly: bui
 
 lines:          ## lines of code by part
 	@wc -l csrc/*.[ch] csrc/*/*.[ch] | sort -n | tail -40
-	@wc -l src/fastbp/*.py src/fastbp/*.p[yx]* src/fastbp/reference/*.py | sort -n | tail -30
+	@wc -l src/fastbp/*.py src/fastbp/*.p[yx]* src/fastbp/inspect/*.py src/fastbp/reference/*.py | sort -n | tail -30
 
 bits:           ## the same bits from every compiler and ISA at hand, ARM under qemu included
 	.ci/bits

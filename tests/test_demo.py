@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from fastbp import __main__ as program
-from fastbp import demo
+from fastbp import demo, extras
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def need_the_extra() -> None:
-    for module in demo.PACKAGES:
+    for module in demo.MODULES:
         pytest.importorskip(module)
 
 
@@ -68,17 +68,17 @@ def test_demo_from_the_command_line(tmp_path: Path) -> None:
     assert path.stat().st_size > 0
 
 
-@pytest.mark.parametrize("module", demo.PACKAGES)
+@pytest.mark.parametrize("module", demo.MODULES)
 def test_missing_extra_is_named(
     module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    for present in demo.PACKAGES:  # whatever this machine has: all but one can be imported
+    for present in demo.MODULES:  # whatever this machine has: all but one can be imported
         monkeypatch.setitem(sys.modules, present, sys)
     monkeypatch.setitem(sys.modules, module, None)  # as Python does it: importing it raises ModuleNotFoundError
     assert program.main(["demo", "--out", str(tmp_path / "never.png")]) == 2
     written = capsys.readouterr()
     assert written.out == ""
-    assert f'the demo needs {demo.PACKAGES[module]}: pip install "fastbp[demo]"' in written.err
+    assert f'the demo needs {extras.PACKAGES.get(module, module)}: pip install "fastbp[demo]"' in written.err
     assert not list(tmp_path.iterdir())
 
 

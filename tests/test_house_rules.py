@@ -141,6 +141,17 @@ def test_imports_run_one_way(path: Path) -> None:
         assert not {name for name in found if not starts_with(name, allowed)}
 
 
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=name_of)
+def test_what_looks_into_networks_stands_above_them(path: Path) -> None:
+    """inspect/ sees networks and graphs, not how they are trained; only models, and the package itself, see inspect/."""
+    below = ("checks", "data", "extras", "graph", "heads", "layer_base", "losses", "network", "rng", "values", "inspect")
+    if path.parent.name == "inspect":
+        allowed = {"numpy", *sys.stdlib_module_names} | {f"fastbp.{name}" for name in below}
+        assert not {name for name in imports(path) if not starts_with(name, allowed)}
+    elif path != PACKAGE / "__init__.py" and path.name != "model.py":
+        assert not {name for name in imports(path) if starts_with(name, {"fastbp.inspect"})}
+
+
 @pytest.mark.parametrize("module", ["fastbp", "fastbp.reference"])
 def test_import_brings_in_nothing_else(module: str) -> None:
     heavy = {"matplotlib", "sklearn", "tqdm", "threadpoolctl", "scipy", "pandas", "torch", "Cython", "pytest", "joblib"}

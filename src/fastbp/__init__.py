@@ -18,6 +18,9 @@ from __future__ import annotations
 from fastbp import initializers, losses, reference, runtime
 from fastbp.blocks import Dropout, Embedding, Residual
 from fastbp.history import History
+from fastbp.inspect.flow import gradient_flow
+from fastbp.inspect.gradcheck import gradcheck
+from fastbp.inspect.jacobian import jacobian
 from fastbp.layers import Activation, Dense, Input
 from fastbp.model import Model
 from fastbp.norms import BatchNorm, LayerNorm, RMSNorm, Standardize
@@ -67,8 +70,11 @@ __all__ = [
     "constant",
     "exp",
     "get_num_threads",
+    "gradcheck",
+    "gradient_flow",
     "initializers",
     "isa",
+    "jacobian",
     "log",
     "losses",
     "matmul",

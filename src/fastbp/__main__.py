@@ -9,6 +9,7 @@ from pathlib import Path
 
 import fastbp
 from fastbp import bench, demo, runtime
+from fastbp.extras import MissingExtraError
 from fastbp.workloads import WORKLOADS, Workload, named
 
 PICTURES = (".png", ".pdf", ".svg")
@@ -112,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         else:
             runtime.show_config()
-    except demo.MissingExtraError as error:
+    except MissingExtraError as error:
         return failure(error)
     except KeyboardInterrupt:
         return 130

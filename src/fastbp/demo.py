@@ -5,7 +5,6 @@ The data are the 1,797 images of 8 x 8 pixels that scikit-learn bundles, so noth
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 import fastbp
-from fastbp import reference, runtime
+from fastbp import extras, reference, runtime
 from fastbp.bench import blas_line, limited_blas, plural, settings
 from fastbp.history import History
 
@@ -26,12 +25,8 @@ BATCH = 32
 LEARNING_RATE, MOMENTUM = 0.07, 0.9
 EPOCHS = 40
 TEST_SHARE = 0.2
-PACKAGES = {"sklearn": "scikit-learn", "matplotlib": "matplotlib", "tqdm": "tqdm"}  # module and the name to install
+MODULES = ("sklearn", "matplotlib", "tqdm")
 BLUE, ORANGE, GREY = "#1f5fa8", "#d1662b", "#444444"
-
-
-class MissingExtraError(ImportError):
-    """An optional package is not installed; the message says which one and how to get it."""
 
 
 @dataclass(frozen=True)
@@ -58,27 +53,8 @@ class Run:
 
 
 def extra(module: str) -> Any:
-    """Import an optional module.
-
-    Raises
-    ------
-    MissingExtraError
-        If its package is not installed.
-
-    Examples
-    --------
-    >>> from fastbp.demo import extra
-    >>> extra("json").loads("[1]")
-    [1]
-    """
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        package = module.partition(".")[0]
-        if (error.name or "").partition(".")[0] != package:
-            raise
-        name = PACKAGES.get(package, package)
-        raise MissingExtraError(f'the demo needs {name}: pip install "fastbp[demo]"', name=package) from error
+    """Import an optional module, or raise MissingExtraError."""
+    return extras.extra(module, "the demo", "demo")
 
 
 def load(seed: int) -> Digits:
@@ -171,7 +147,7 @@ def run(
     MissingExtraError
         If a package that the demo needs is not installed.
     """
-    for module in PACKAGES:  # before anything takes time
+    for module in MODULES:  # before anything takes time
         extra(module)
     digits = load(seed)
     out(f"handwritten digits: {len(digits.x)} images to train on, {len(digits.x_test)} to test on")

@@ -14,8 +14,8 @@ from fastbp.checks import callback_or_none, positive, required
 from fastbp.data import Arrays
 from fastbp.heads import LossLike
 from fastbp.history import History
+from fastbp.inspect.methods import Visible
 from fastbp.layers import Input
-from fastbp.network import Network
 from fastbp.optimizers import Optimizer
 from fastbp.rng import STREAM_SHUFFLE
 from fastbp.values import Value
@@ -23,7 +23,7 @@ from fastbp.values import Value
 NO_LOSS = "the network has no loss: pass loss= to "
 
 
-class Model(Network):
+class Model(Visible):
     """A graph of gates, from its inputs to its outputs, compiled into one plan.
 
     Forward visits the gates in topological order, backward in reverse; where a value is used more than once, its gradients
