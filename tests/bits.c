@@ -1,8 +1,10 @@
 /* bits.c: trains small networks with every ISA of the CPU it runs on and prints a hash of the parameters, so that compilers and
  * architectures can be compared without Python: `make bits`. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "fbp.h"
 
@@ -35,13 +37,35 @@ static void fill(void *to, size_t n, int dtype, double scale)
     }
 }
 
+static int activation(const char *name)
+{
+    int i = 0;
+    while (strcmp(fbp_activation_name(i), name) != 0) i++;
+    return i;
+}
+
 static int train(const char *isa, int dtype, int loss, int optimizer, int clip)
 {
-    const struct fbp_node node[] = {{FBP_GATE_INPUT, {-1, -1}, INPUTS, 0}, {FBP_GATE_DENSE, {0, -1}, 101, 2},
-                                    {FBP_GATE_DENSE, {1, -1}, 53, 3},      {FBP_GATE_DENSE, {2, -1}, 33, 1},
-                                    {FBP_GATE_DENSE, {3, -1}, 53, 1},      {FBP_GATE_ADD, {2, 4}, 0, 0},
-                                    {FBP_GATE_DENSE, {5, -1}, OUTPUTS, 0}};
-    const struct fbp_graph graph = {node, sizeof node / sizeof node[0], dtype, loss, optimizer};
+    static const int in[][2] = {{0}, {0}, {1}, {2}, {3}, {4}, {3, 5}, {6}, {7}, {8}};
+    const int relu = activation("relu"), tanh = activation("tanh"), sigmoid = activation("sigmoid"), gelu = activation("gelu");
+    const struct {
+        int gate, ins, width, activation;
+        double setting[FBP_SETTINGS];
+    } gates[] = {                       /* all that is computed in another way: products, norms, dropout, a skip connection */
+        {FBP_GATE_INPUT, 0, INPUTS, 0, {0}},    {FBP_GATE_DENSE, 1, 101, relu, {1}},
+        {FBP_GATE_BATCH_NORM, 1, 0, 0, {1e-5, 0.1}},
+        {FBP_GATE_DENSE, 1, 53, tanh, {1}},     {FBP_GATE_DENSE, 1, 33, sigmoid, {1}},  {FBP_GATE_DENSE, 1, 53, sigmoid, {1}},
+        {FBP_GATE_ADD, 2, 0, 0, {0}},           {FBP_GATE_LAYER_NORM, 1, 0, gelu, {1e-5}},
+        {FBP_GATE_DROPOUT, 1, 0, 0, {0.25}},    {FBP_GATE_DENSE, 1, OUTPUTS, 0, {1}}};
+    enum { NODES = sizeof gates / sizeof gates[0] };
+    struct fbp_node node[NODES];
+    for (int i = 0; i < NODES; i++) {
+        node[i] = (struct fbp_node){.gate = gates[i].gate, .in = in[i], .ins = gates[i].ins, .width = gates[i].width,
+                                    .activation = gates[i].activation, .parameter = NAN, .trainable = 1};
+        memcpy(node[i].setting, gates[i].setting, sizeof node[i].setting);
+    }
+    const struct fbp_output output = {.node = NODES - 1, .loss = loss, .parameter = NAN, .weight = 1};
+    const struct fbp_graph graph = {node, NODES, &output, 1, dtype, optimizer, 7};
     const double hyper[FBP_HYPER] = {[FBP_RATE] = 0.01, [FBP_BETA1] = 0.9, [FBP_BETA2] = 0.99, [FBP_EPS] = 1e-8,
                                      [FBP_L2] = clip ? 1e-3 : 0, [FBP_CLIP_NORM] = clip ? 0.1 : 0};
     const size_t size = dtype == FBP_F32 ? sizeof(float) : sizeof(double);
@@ -60,12 +84,12 @@ static int train(const char *isa, int dtype, int loss, int optimizer, int clip)
     for (int i = 0; i < ROWS; i++) label[i] = i % OUTPUTS;
     const struct fbp_array xs = {(char *)x, ROWS, INPUTS, (ptrdiff_t)(INPUTS * size), (ptrdiff_t)size,
                                  dtype == FBP_F32 ? FBP_TYPE_F32 : FBP_TYPE_F64, 0};
-    const struct fbp_array ys = {(char *)y, ROWS, OUTPUTS, OUTPUTS * sizeof(double), sizeof(double), FBP_TYPE_F64, 0};
-    const struct fbp_array labels = {(char *)label, ROWS, 1, sizeof(int64_t), sizeof(int64_t), FBP_TYPE_I64, 0};
+    const struct fbp_targets values = {{(char *)y, ROWS, OUTPUTS, OUTPUTS * sizeof(double), sizeof(double), FBP_TYPE_F64, 0}, 0};
+    const struct fbp_targets labels = {{(char *)label, ROWS, 1, sizeof(int64_t), sizeof(int64_t), FBP_TYPE_I64, 0}, 1};
     struct fbp_run run;
     for (int step = 0; step < STEPS && status == FBP_OK; step++) {
         run = (struct fbp_run){.end = ROWS, .batch = ROWS};
-        do status = fbp_train(plan, &xs, loss ? &labels : &ys, loss, &run);
+        do status = fbp_train(plan, &xs, loss ? &labels : &values, &run);
         while (status == FBP_PAUSED);
     }
     fbp_plan_export(plan, 1);
