@@ -79,6 +79,7 @@ static void parameters_of(struct gate *g, const struct fbp_node *n, size_t input
     g->units = g->width;
     switch (n->gate) {
     case FBP_GATE_DENSE: g->weights = inputs, g->bias = n->setting[0] != 0; break;
+    case FBP_GATE_MATMUL: g->weights = inputs; break;
     case FBP_GATE_LAYER_NORM:
     case FBP_GATE_BATCH_NORM: g->weights = g->bias = 1; break;
     case FBP_GATE_RMS_NORM: g->weights = 1; break;
@@ -115,7 +116,6 @@ static int read_gate(struct fbp_plan *plan, const struct fbp_node *n, struct gat
     if (n->gate == FBP_GATE_BATCH_NORM || n->gate == FBP_GATE_STANDARDIZE) g->state = plan->state_size, plan->state_size += 2 * g->width;
     if (n->function) plan->alone = 1;
     parameters_of(g, n, inputs);
-    if (n->gate == FBP_GATE_MATMUL) g->weights = inputs;
     if (n->gate == FBP_GATE_CONSTANT && n->count != (int64_t)g->width) return FBP_BAD_GRAPH;
     if (__builtin_mul_overflow(g->weights + (size_t)g->bias, g->units, &g->parameters) || g->parameters > PTRDIFF_MAX / 2 / size)
         return FBP_TOO_LARGE;
@@ -151,21 +151,15 @@ int fbp_graph_read(struct fbp_plan *plan, const struct fbp_graph *graph)
     return FBP_OK;
 }
 
-/* The second edge to write the gradient of gate p. */
-static struct edge *second_edge(const struct fbp_plan *plan, int p)
+static int is_product(const struct gate *g) { return g->kind == FBP_GATE_DENSE || g->kind == FBP_GATE_MATMUL; }
+
+/* The second edge to write the gradient of gate p, if it is that of a product. */
+static struct edge *second_of_product(const struct fbp_plan *plan, int p)
 {
     for (int g = plan->gates - 1, count = 0; g > p; g--)
         for (int e = 0; e < plan->gate[g].ins; e++)
-            if (plan->gate[g].in[e].from == p && ++count == 2) return &plan->gate[g].in[e];
+            if (plan->gate[g].in[e].from == p && ++count == 2) return is_product(&plan->gate[g]) ? &plan->gate[g].in[e] : NULL;
     return NULL;
-}
-
-static int of_product(const struct fbp_plan *plan, const struct edge *e)
-{
-    for (int g = 0; g < plan->gates; g++)
-        if (e >= plan->gate[g].in && e < plan->gate[g].in + plan->gate[g].ins)
-            return plan->gate[g].kind == FBP_GATE_DENSE || plan->gate[g].kind == FBP_GATE_MATMUL;
-    return 0;
 }
 
 /* A sum hands dZ on as it is. Who receives nothing else uses it where it lies; where a product adds to it, as in X + f(X W), the
@@ -181,16 +175,14 @@ void fbp_graph_share(struct fbp_plan *plan)
                 if (from->act == FBP_IDENTITY && from->function == NULL) from->shares = g;
                 continue;
             }
-            struct edge *next = second_edge(plan, edge->from);
-            if (next == NULL || !of_product(plan, next)) continue;
+            struct edge *next = second_of_product(plan, edge->from);
+            if (next == NULL) continue;
             edge->lent = 1;
             next->start = g;
         }
 }
 
 #define SIMPLE_OPERATIONS 8         /* of a gate without a product for each of its elements, forward and back, about */
-
-static int is_product(const struct gate *g) { return g->kind == FBP_GATE_DENSE || g->kind == FBP_GATE_MATMUL; }
 
 /* What a row costs on its way forward. */
 void fbp_graph_measure_forward(struct fbp_plan *plan)

@@ -56,16 +56,18 @@ void fbp_row_norm_backward(const struct pass *p, int g, size_t r0, size_t r1)
 
 /* ---- batch norm ------------------------------------------------------------------------------------------------------------ */
 
-/* Sums of columns j0 .. j1 over the batch, cut every FBP_REDUCTION_ROWS rows and added in order. */
-static void sum_columns(const struct pass *p, struct fbp_columns f, const void *const *a, const char *b, size_t ldb)
+/* Sums over the rows of a batch, from those that f begins with; cut every FBP_REDUCTION_ROWS rows and added in order. */
+void fbp_sum_columns(const struct fbp_plan *plan, size_t rows, struct fbp_columns f)
 {
-    for (size_t r = 0; r < (size_t)p->rows; r += FBP_REDUCTION_ROWS) {
-        f.k = fbp_min((size_t)p->rows - r, FBP_REDUCTION_ROWS);
+    const void *const *a = f.a, *b = f.b;
+    size_t r = 0;
+    do {                                                            /* also with no rows: 0 */
+        f.k = fbp_min(rows - r, FBP_REDUCTION_ROWS);
         f.a = a + r;
-        f.b = b ? fbp_at(p->plan, b, r * ldb) : NULL;
-        f.more = r > 0;
-        p->plan->kernels->column_sums(&f);
-    }
+        f.b = b ? fbp_at(plan, b, r * (size_t)f.ldb) : NULL;
+        plan->kernels->column_sums(&f);
+        f.more = 1;
+    } while ((r += f.k) < rows);
 }
 
 /* Mean and scale of columns j0 .. j1: before the gate's own forward. */
@@ -77,9 +79,9 @@ void fbp_batch_norm_statistics(const struct pass *p, int g, size_t j0, size_t j1
     void *mean = column_row(plan, p->ws, g, FBP_MEAN, j0), *variance = column_row(plan, p->ws, g, FBP_VARIANCE, j0);
     if (p->training && p->rows > 0) {
         const void *const *x = p->ws->gate[gate->in[0].from].out_row;
-        sum_columns(p, (struct fbp_columns){.n = n, .a0 = (ptrdiff_t)j0, .sum = mean}, x, NULL, 0);
+        fbp_sum_columns(plan, (size_t)p->rows, (struct fbp_columns){.n = n, .a = x, .a0 = (ptrdiff_t)j0, .sum = mean});
         plan->kernels->column_means(n, mean, (double)p->rows, mean);
-        sum_columns(p, (struct fbp_columns){.n = n, .a0 = (ptrdiff_t)j0, .center = mean, .sum = variance}, x, NULL, 0);
+        fbp_sum_columns(plan, (size_t)p->rows, (struct fbp_columns){.n = n, .a = x, .a0 = (ptrdiff_t)j0, .center = mean, .sum = variance});
         plan->kernels->column_means(n, variance, (double)p->rows, variance);
     } else {
         memcpy(mean, fbp_at(plan, plan->state, gate->state + j0), n * plan->kernels->size);
@@ -112,8 +114,9 @@ void fbp_batch_norm_sums(const struct pass *p, int g, size_t j0, size_t j1)
     const size_t n = j1 - j0, ld = plan->gate[g].ld;
     void *delta = column_row(plan, p->ws, g, FBP_MEAN_DELTA, j0), *product = column_row(plan, p->ws, g, FBP_MEAN_PRODUCT, j0);
     if (p->training && p->rows > 0) {
-        sum_columns(p, (struct fbp_columns){.n = n, .a0 = (ptrdiff_t)j0, .ldb = (ptrdiff_t)ld, .sum = delta, .product = product},
-                    p->ws->gate[g].grad_row, fbp_at(plan, p->ws->gate[g].kept, j0), ld);
+        fbp_sum_columns(plan, (size_t)p->rows, (struct fbp_columns){
+            .n = n, .a = p->ws->gate[g].grad_row, .a0 = (ptrdiff_t)j0,
+            .b = fbp_at(plan, p->ws->gate[g].kept, j0), .ldb = (ptrdiff_t)ld, .sum = delta, .product = product});
         plan->kernels->column_means(n, delta, (double)p->rows, delta);
         plan->kernels->column_means(n, product, (double)p->rows, product);
     } else {

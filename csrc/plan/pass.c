@@ -12,11 +12,6 @@
 #define PART_COLUMNS 64             /* of a batch norm: their sums are done together */
 #define POLL_SECONDS 0.02
 
-static int64_t source_row(const struct pass *p, size_t r)
-{
-    return p->order ? p->order[p->first + (int64_t)r] : p->first + (int64_t)r;
-}
-
 static int failed(const struct pass *p) { return atomic_load_explicit(p->bad, memory_order_relaxed) != FBP_OK; }
 
 /* Whether the pass is given up; asks the caller every POLL_SECONDS. */
@@ -45,10 +40,10 @@ static void load_inputs(const struct pass *p, size_t r0, size_t r1)
         const int in_place = !p->keep && fbp_array_in_place(x, plan->dtype, plan->kernels->size) && !crowded(x, r1 - r0);
         for (size_t r = r0; r < r1; r++) {
             if (in_place) {
-                b->out_row[r] = x->data + source_row(p, r) * x->row_stride;
+                b->out_row[r] = x->data + fbp_source_row(p, r) * x->row_stride;
             } else {
                 b->out_row[r] = fbp_out_at(p, g, r);
-                fbp_array_convert(x, source_row(p, r), plan->dtype, fbp_out_at(p, g, r));
+                fbp_array_convert(x, fbp_source_row(p, r), plan->dtype, fbp_out_at(p, g, r));
             }
         }
     }
@@ -70,13 +65,13 @@ static void load_targets(const struct pass *p, int k, size_t r0, size_t r1)
     const struct gate *out = &plan->gate[plan->output[k].node];
     const int labels = p->y[k].labels, in_place = fbp_array_in_place(y, plan->dtype, plan->kernels->size);
     for (size_t r = r0; labels && r < r1; r++) {
-        const int64_t label = fbp_label(y, source_row(p, r));
+        const int64_t label = fbp_label(y, fbp_source_row(p, r));
         const int good = label >= 0 && label < (int64_t)out->width;
         t->label[r] = good ? label : 0;
         if (!good) atomic_store(p->bad, FBP_BAD_LABEL);                 /* the caller's array changed under us */
     }
     for (size_t r = r0; !labels && r < r1; r++) {
-        const int64_t row = source_row(p, r);
+        const int64_t row = fbp_source_row(p, r);
         if (in_place) {
             t->row[r] = y->data + row * y->row_stride;
         } else {
@@ -123,7 +118,6 @@ static void output_loss(const struct pass *p, int k, size_t r0, size_t r1)
 static void turn(const struct pass *p, size_t r0, size_t r1)
 {
     const struct fbp_plan *plan = p->plan;
-    for (size_t r = r0; p->weights && r < r1; r++) p->ws->weight[r] = p->weights[source_row(p, r)];
     for (int k = 0; k < plan->outputs && !failed(p); k++) {
         const int g = plan->output[k].node;
         if (p->dout == NULL) output_loss(p, k, r0, r1);

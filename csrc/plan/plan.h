@@ -203,6 +203,12 @@ void fbp_graph_share(struct fbp_plan *plan);
 void fbp_graph_measure_forward(struct fbp_plan *plan);
 void fbp_graph_measure(struct fbp_plan *plan);
 
+/* The row of the caller's arrays that is row r of the batch. */
+static inline int64_t fbp_source_row(const struct pass *p, size_t r)
+{
+    return p->order ? p->order[p->first + (int64_t)r] : p->first + (int64_t)r;
+}
+
 /* pass.c: phase A: forward, loss, backward over all rows, which a team shares. */
 void fbp_pass_forward(struct pass *p, struct fbp_team *team);
 void fbp_pass_step(struct pass *p, struct fbp_team *team);
@@ -229,6 +235,7 @@ static inline char *fbp_grad_at(const struct pass *p, int g, size_t r)
 void fbp_product_forward(const struct pass *p, int g, int of, struct fbp_weights w, const void *bias, size_t r0, size_t r1);
 fbp_gate_fn fbp_embedding_forward, fbp_embedding_backward, fbp_clear;
 fbp_gate_fn fbp_row_norm_forward, fbp_row_norm_backward, fbp_batch_norm_forward, fbp_batch_norm_backward;
+void fbp_sum_columns(const struct fbp_plan *plan, size_t rows, struct fbp_columns f);
 void fbp_batch_norm_statistics(const struct pass *p, int g, size_t j0, size_t j1);
 void fbp_batch_norm_sums(const struct pass *p, int g, size_t j0, size_t j1);
 void fbp_batch_norm_remember(struct fbp_plan *plan, const struct workspace *ws, size_t rows);

@@ -32,18 +32,13 @@ static double step_loss(const struct pass *p)
     return E;
 }
 
-/* The sum of the weights of the rows of the step. */
+/* The weights of the rows of the step, and their sum. */
 static double step_weight(const struct pass *p)
 {
-    double total = 0;
+    double *weight = p->ws->weight;
     if (p->weights == NULL) return (double)p->rows;
-    for (int64_t r = 0; r < p->rows; r += FBP_REDUCTION_ROWS) {
-        double part = 0;
-        for (int64_t i = r; i < p->rows && i < r + FBP_REDUCTION_ROWS; i++)
-            part += p->weights[p->order ? p->order[p->first + i] : p->first + i];
-        total += part;
-    }
-    return total;
+    for (int64_t r = 0; r < p->rows; r++) weight[r] = p->weights[fbp_source_row(p, (size_t)r)];
+    return ordered_sum(weight, p->rows);
 }
 
 /* Steps on batches from run->next on; returns a status. */

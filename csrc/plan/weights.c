@@ -127,15 +127,10 @@ static void unit_norm(const struct fbp_plan *plan, const struct workspace *ws, s
 {
     const struct gate *gate = &plan->gate[u->gate];
     const struct buffers *b = &ws->gate[u->gate];
-    size_t r = 0;
-    do {                                                            /* also with no rows: 0 */
-        const size_t next = fbp_min(rows, r + FBP_REDUCTION_ROWS);
-        plan->kernels->column_sums(&(struct fbp_columns){
-            .k = next - r, .n = u->j1 - u->j0, .a = b->grad_row + r, .a0 = (ptrdiff_t)u->j0,
-            .b = fbp_at(plan, b->kept, r * gate->ld + u->j0), .ldb = (ptrdiff_t)gate->ld,
-            .sum = u->bias ? bias : NULL, .product = c, .more = add || r > 0});
-        r = next;
-    } while (r < rows);
+    fbp_sum_columns(plan, rows, (struct fbp_columns){
+        .n = u->j1 - u->j0, .a = b->grad_row, .a0 = (ptrdiff_t)u->j0,
+        .b = fbp_at(plan, b->kept, u->j0), .ldb = (ptrdiff_t)gate->ld,
+        .sum = u->bias ? bias : NULL, .product = c, .more = add});
 }
 
 /* The gradient of rows of an embedding: each the sum of dZ wherever its category was named, in the order of the batch, cut and added
