@@ -132,7 +132,8 @@ def test_imports_run_one_way(path: Path) -> None:
     pure["initializers.py"] = {"fastbp.rng", "fastbp.sums"}
     pure["settings.py"] = {"fastbp.checks", "fastbp.sums"}
     pure["values.py"] = pure["loss_settings.py"] = {"fastbp.checks"}
-    shared = {"checks", "rng", "initializers", "history", "settings", "loss_settings", "values", "reference"}
+    pure["categories.py"] = {"fastbp.values"}
+    shared = {"categories", "checks", "rng", "initializers", "history", "settings", "loss_settings", "values", "reference"}
     shared = {f"fastbp.{name}" for name in shared}
     if path.parent.name == "reference" or path.name in pure:
         allowed = {"numpy", *sys.stdlib_module_names} | (

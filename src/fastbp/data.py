@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from fastbp._fastbp_core import Plan
+from fastbp.categories import check_categories
 from fastbp.checks import reals
 from fastbp.heads import Head, Weights
-from fastbp.values import Value
 
 Arrays = npt.ArrayLike | Sequence[npt.ArrayLike]  # a list where a network has several inputs or outputs
-BLOCK = 4096  # rows looked at at a time
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class Data:
         for i, columns, count in self.categories:
             name = x_name if self.inputs == 1 else f"{x_name}[{i}]"
             part = x if self.inputs == 1 else x[i]
-            _check_categories(name, part.reshape(n, -1)[:, columns], count)
+            check_categories(name, part.reshape(n, -1)[:, columns], count)
         return n
 
     def y(self, name: str, y: Any) -> Any:
@@ -77,33 +75,6 @@ class Data:
             for head, target in zip(self.heads, [y] if self.outputs == 1 else y, strict=True)
         ]
         return found[0]
-
-
-def categories_of(values: Sequence[Value], inputs: Sequence[Value], dtype: np.dtype[Any]) -> tuple[tuple[int, slice, int], ...]:
-    """Return what embeddings read of inputs, see `Data`; raise if the dtype cannot tell their categories apart."""
-    exact = 2 ** (np.finfo(dtype).nmant + 1)  # all whole numbers up to this are of the dtype
-    found = []
-    for value in values:
-        if value.gate == "embedding":
-            source, start, count = value.inputs[0], 0, int(value.settings[0])
-            while source.gate == "slice":
-                source, start = source.inputs[0], start + int(source.settings[0])
-            if count > exact:
-                raise ValueError(f"categories must be at most {exact}, to be told apart in {dtype}, got {count}")
-            if source in inputs:
-                found.append((inputs.index(source), slice(start, start + value.inputs[0].width), count))
-    return tuple(found)
-
-
-def _check_categories(name: str, part: npt.NDArray[Any], count: int) -> None:
-    """Raise unless all are whole numbers 0 .. count - 1; some rows at a time, so that there is no copy of a data set."""
-    for start in range(0, len(part), BLOCK):
-        rows = part[start : start + BLOCK]
-        bad = np.argwhere(~((rows >= 0) & (rows < count) & (rows == np.trunc(rows))))
-        if len(bad):
-            row, column = bad[0]
-            came = f"{rows[row, column]} in row {start + row}"
-            raise ValueError(f"{name} must hold whole numbers 0 .. {count - 1} for an Embedding, got {came}")
 
 
 def _each(name: str, value: Any, count: int, what: str) -> list[npt.NDArray[Any]]:

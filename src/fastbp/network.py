@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp._fastbp_core import Plan
+from fastbp.categories import categories_of
 from fastbp.checks import Array, count, float_dtype, required, write_into
-from fastbp.data import Arrays, Data, categories_of
+from fastbp.data import Arrays, Data
 from fastbp.graph import compile_graph
 from fastbp.heads import NO_PROBABILITIES, LossLike, heads_of
 from fastbp.layer_base import Layer, nodes_of, used_again

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastbp.categories import check_categories
 from fastbp.checks import Array, reals, rows
 from fastbp.loss_settings import Weights
 from fastbp.reference.heads import Head
@@ -56,7 +57,7 @@ class Data:
             if len(part) != len(found[0]):
                 raise ValueError(f"{each} must have as many rows as {names[0]}, {len(found[0])}, got {len(part)}")
         for i, columns, count in self.categories:
-            check_categories(names[i], found[i], columns, count)
+            check_categories(names[i], found[i][:, columns], count)
         return found
 
     def y(self, name: str, y: Any, m: int) -> list[Target]:
@@ -105,32 +106,6 @@ class Data:
         if out.shape != shapes[0]:
             raise ValueError(f"out must have shape {shapes[0]}, got {out.shape}")
         return out
-
-
-def categories_of(values: Sequence[Value], inputs: Sequence[Value], dtype: np.dtype[Any]) -> tuple[tuple[int, slice, int], ...]:
-    """Find what embeddings read of inputs, see `Data`; raise if the dtype cannot tell their categories apart."""
-    exact = 2 ** (np.finfo(dtype).nmant + 1)  # all whole numbers up to this are of the dtype
-    found = []
-    for value in values:
-        if value.gate == "embedding":
-            source, start, count = value.inputs[0], 0, int(value.settings[0])
-            while source.gate == "slice":
-                source, start = source.inputs[0], start + int(source.settings[0])
-            if count > exact:
-                raise ValueError(f"categories must be at most {exact}, to be told apart in {dtype}, got {count}")
-            if source.gate == "input":
-                found.append((inputs.index(source), slice(start, start + value.inputs[0].width), count))
-    return tuple(found)
-
-
-def check_categories(name: str, X: AnyArray, columns: slice, count: int) -> None:
-    """Raise unless these columns of X hold whole numbers 0 .. count - 1."""
-    part = X[:, columns]
-    bad = np.argwhere(~((part >= 0) & (part < count) & (part == np.trunc(part))))
-    if len(bad):
-        row, column = bad[0]
-        came = f"{part[row, column]} in row {row}"
-        raise ValueError(f"{name} must hold whole numbers 0 .. {count - 1} for an Embedding, got {came}")
 
 
 def listed_or_single(given: Any) -> tuple[Any, ...]:

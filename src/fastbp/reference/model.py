@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastbp.categories import categories_of
 from fastbp.checks import NO_FORWARD, Array, count, float_dtype, required
-from fastbp.reference.data import Arrays, Data, categories_of, listed_or_single
+from fastbp.reference.data import Arrays, Data, listed_or_single
 from fastbp.reference.heads import NO_PROBABILITIES, LossLike, heads_of
 from fastbp.reference.layer import Input, Layer, LiveView
 from fastbp.reference.network import Network, Pass, graph
