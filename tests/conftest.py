@@ -37,3 +37,8 @@ def keep_threads() -> Iterator[None]:
     before = fb.get_num_threads()
     yield
     fb.set_num_threads(before)
+
+
+@pytest.fixture
+def two_threads(keep_threads: None) -> None:
+    fb.set_num_threads(2)

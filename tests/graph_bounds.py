@@ -10,6 +10,7 @@ whose gradients `net.backward(D)` returns. E errs by sum |D| err(O), and by the 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from bounds import Bounded, Rounding, activate
@@ -26,6 +27,17 @@ KINKS = {
     "hard_swish": (0, 3),
 }  # fmt: skip
 
+
+def model(inputs: Any, outputs: Any, **settings: Any) -> ref.Model:
+    return ref.Model(inputs, outputs, dtype="float64", **({"seed": 3} | settings))
+
+
+def sequential(*layers: Any, **settings: Any) -> ref.Sequential:
+    return ref.Sequential(list(layers), **({"seed": 3, "dtype": "float64"} | settings))
+
+
+def matrix(value: Any) -> Array:
+    return np.asarray(value, np.float64)
 
 
 def gate_bounds(place: Place, gate: Gate, X: list[Bounded], training: bool, in_: Rounding) -> Bounded:

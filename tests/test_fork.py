@@ -19,6 +19,7 @@ import pytest
 import fastbp as fb
 
 pytestmark = [
+    pytest.mark.usefixtures("two_threads"),
     pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here"),
     pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning"),
 ]
@@ -26,14 +27,6 @@ SECONDS = 30  # until a child counts as hung
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((10000, 32), np.float32)
 LABELS = RNG.integers(0, 10, len(X))
-
-
-@pytest.fixture(autouse=True)
-def two_threads() -> Iterator[None]:
-    before = fb.get_num_threads()
-    fb.set_num_threads(2)
-    yield
-    fb.set_num_threads(before)
 
 
 def network(seed: int = 0, momentum: float = 0.9) -> fb.Sequential:

@@ -7,7 +7,7 @@ import itertools
 import sys
 import tracemalloc
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,7 @@ PAGE = 4096
 SLACK = 32 * PAGE  # what an allocator may keep for itself
 
 
-@pytest.fixture(autouse=True)
-def two_threads() -> Iterator[None]:
-    before = fb.get_num_threads()
-    fb.set_num_threads(2)
-    yield
-    fb.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("two_threads")
 
 
 SGD = fb.SGD(0.05, momentum=0.9)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,18 +12,11 @@ import pytest
 from cases import assert_same_bits
 from gate_cases import data, everything
 
-import fastbp as fb
-
 SECONDS = 120  # until a thread counts as hung
 x, y = data(60, "float32")
 
 
-@pytest.fixture(autouse=True)
-def two_threads() -> Iterator[None]:
-    before = fb.get_num_threads()
-    fb.set_num_threads(2)
-    yield
-    fb.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("two_threads")
 
 
 def side_by_side(*work: Callable[[], object]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from bounds import FUNCTION_ULP, Rounding
 from cases import Array, integers, numbers
-from graph_bounds import Gradients
+from graph_bounds import Gradients, matrix, model, sequential
 
 import fastbp.reference as fb
 from fastbp import values
@@ -19,18 +19,6 @@ from fastbp.reference.gates import GATES
 EPS = float(np.finfo(np.float64).eps)
 ULP = FUNCTION_ULP * EPS  # of NumPy's functions
 ROWS = 6
-
-
-def model(inputs: Any, outputs: Any, **settings: Any) -> fb.Model:
-    return fb.Model(inputs, outputs, dtype="float64", **({"seed": 3} | settings))
-
-
-def sequential(*layers: Any, **settings: Any) -> fb.Sequential:
-    return fb.Sequential(list(layers), **({"seed": 3, "dtype": "float64"} | settings))
-
-
-def matrix(value: Any) -> Array:
-    return np.asarray(value, np.float64)
 
 
 # Gates against central differences ------------------------------------------------------------------------------------

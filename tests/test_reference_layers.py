@@ -10,23 +10,12 @@ import numpy as np
 import pytest
 from bounds import Rounding
 from cases import Array, integers, numbers
+from graph_bounds import matrix, model, sequential
 
 import fastbp.reference as fb
 from fastbp import rng
 
 EPS = float(np.finfo(np.float64).eps)
-
-
-def model(inputs: Any, outputs: Any, **settings: Any) -> fb.Model:
-    return fb.Model(inputs, outputs, dtype="float64", **({"seed": 3} | settings))
-
-
-def sequential(*layers: Any, **settings: Any) -> fb.Sequential:
-    return fb.Sequential(list(layers), **({"seed": 3, "dtype": "float64"} | settings))
-
-
-def matrix(value: Any) -> Array:
-    return np.asarray(value, np.float64)
 
 
 # Dropout --------------------------------------------------------------------------------------------------------------
