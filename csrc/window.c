@@ -21,7 +21,7 @@ static void *copy_of(struct fbp_arena *arena, const void *from, size_t rows, siz
 }
 
 int fbp_window_gemm(const char *isa, int dtype, int form, int packed, size_t m, size_t n, size_t k, const void *a, const void *b,
-                    const void *start, void *c, int epilogue, double alpha, const void *o)
+                    const void *start, void *c, int epilogue, double alpha, const void *o, int second, const void *x, void *c2)
 {
     const struct fbp_kernels *kernels = fbp_kernels_find(isa, dtype);
     struct fbp_arena arena = {0};
@@ -29,8 +29,10 @@ int fbp_window_gemm(const char *isa, int dtype, int form, int packed, size_t m, 
     const size_t size = kernels->size, nr = kernels->nr;
     for (int measured = 0; measured < 2; measured++) {
         struct fbp_gemm g = {.m = m, .n = n, .k = k, .panel = (ptrdiff_t)nr, .ldstart = (ptrdiff_t)n,
-                             .c = c, .ldc = (ptrdiff_t)n, .epilogue = epilogue, .alpha = alpha, .o = (void *)o, .ldo = (ptrdiff_t)n};
+                             .c = c, .ldc = (ptrdiff_t)n, .epilogue = epilogue, .alpha = alpha, .o = o, .ldo = (ptrdiff_t)n,
+                             .second = second, .c2 = c2, .ldc2 = (ptrdiff_t)n};
         g.a = form == 2 ? rows_of(&arena, a, k, m, size) : rows_of(&arena, a, m, k, size);
+        if (second) g.x = rows_of(&arena, x, m, n, size);
         if (start) g.start = copy_of(&arena, start, m, n, size);
         void *operand = copy_of(&arena, b, n, k, size);
         g.b = operand;
@@ -63,7 +65,9 @@ int fbp_window_activation(const char *isa, int dtype, int act, int backward, dou
     if (kernels == NULL) return FBP_NO_ISA;
     const fbp_float_mode mode = fbp_float_enter();
     fbp_tile_fn *fn = backward ? kernels->act[act].backward : kernels->act[act].forward;
-    for (size_t i = 0; fn && i < calls; i++) fn(z, (ptrdiff_t)n, o, (ptrdiff_t)n, m, n, a);
+    const ptrdiff_t ld = (ptrdiff_t)n;
+    for (size_t i = 0; fn && i < calls; i++)
+        fn(&(struct fbp_tile){.m = m, .n = n, .x = z, .c = z, .o = o, .ldx = ld, .ldc = ld, .ldo = ld, .a = a});
     fbp_float_leave(mode);
     return FBP_OK;
 }

@@ -8,9 +8,10 @@
  *   form 0, forward:         c (m, n) = start + a (m, k) b (k, n)      b in place or, with packed, in panels
  *   form 1, input gradient:  c (m, n) = start + a (m, k) b^T, b (n, k), b in place or in panels
  *   form 2, weight gradient: c (m, n) = start + a^T b, a (k, m), b (k, n)
- * epilogue is one of enum fbp_epilogue; o (m, n) and alpha as in struct fbp_gemm. start (m, n) may be NULL. */
+ * epilogue is one of enum fbp_epilogue; o (m, n) and alpha as in struct fbp_gemm. start (m, n) may be NULL. Forms 0 and 1: second is
+ * one of enum fbp_second, x (m, n) what it takes, c2 (m, n) where it goes, which may be c. */
 int fbp_window_gemm(const char *isa, int dtype, int form, int packed, size_t m, size_t n, size_t k, const void *a, const void *b,
-                    const void *start, void *c, int epilogue, double alpha, const void *o);
+                    const void *start, void *c, int epilogue, double alpha, const void *o, int second, const void *x, void *c2);
 /* Activation `act` with parameter a in place on z (m, n), or its backward: z = z f', taken from o; as often as `calls` says.
  * o is that of fbp_tile_fn: for the forward of rows that keep slopes where these go, or NULL; for others not used. */
 int fbp_window_activation(const char *isa, int dtype, int act, int backward, double a, size_t m, size_t n, void *z, void *o,

@@ -8,6 +8,7 @@ import numpy as np
 from bounds import Bounded, Rounding
 from cases import Array, integers, numbers
 from graphs import Graph, dense, flat, masks, node, shapes, widths
+from skips import FORMS, skipping
 
 from fastbp.graph import Node, Objective, compile_graph
 from fastbp.values import GATES
@@ -113,7 +114,8 @@ AMONG: dict[str, list[Node]] = {
         node("add", 3, 1),
     ],
 }
-CASES = BETWEEN | AMONG
+SKIPS = {f"{form}, f = {f}": skipping(FORMS[form], 2, 5, f) for form in FORMS for f in ("relu", "tanh", "gelu")}
+CASES = BETWEEN | AMONG | SKIPS
 
 
 class Problem:

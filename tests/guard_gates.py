@@ -45,6 +45,18 @@ def gates(cols: int) -> dict[str, list[Node]]:
         "embedding": [X, X, node("embedding", 0, width=3 * cols, settings=(4,)), node("concatenate", 1, 2)],
         "standardize": [X, X, node("standardize", 0), node("subtract", 1, 2), node("standardize", 3)],
         "activation": [X, X, node("activation", 0, activation="tanh"), node("multiply", 1, 2, activation="softmax")],
+        "skip": [X, X, dense(0, cols, "relu"), node("add", 1, 2)],
+        "skips": [
+            X,
+            X,
+            dense(1, cols),
+            node("add", 2, 0),
+            node("activation", 3, activation="relu"),
+            dense(4, cols, "relu"),
+            node("add", 5, 4),
+            dense(6, cols, "tanh"),
+            node("add", 6, 7),
+        ],
     }
     return found
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from bounds import Bounded, Rounding
 from cases import DTYPES, ISAS, Array
-from gate_cases import BETWEEN, CASES, ROWS, Problem
+from gate_cases import AMONG, BETWEEN, CASES, ROWS, Problem
 from graphs import Graph, outputs_of, widths
 
 from fastbp.values import GATES
@@ -66,7 +66,7 @@ def check_running(problem: Problem, plan: Any, graph: Graph, oracle: Graph, i: i
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", BETWEEN | AMONG)
 def test_the_oracle_of(name: str, training: bool) -> None:
     """Im f(x + i h) / h is the derivative to the last bits: h^2 vanishes beside 1. It has the roundings of forward alone."""
     problem, h = Problem(name), 1e-30

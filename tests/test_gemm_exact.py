@@ -21,12 +21,15 @@ MOST = 9  # largest factor
 ALPHA = -3
 FORMS = {"forward": 0, "input_gradient": 1, "weight_gradient": 2}
 EPILOGUES = ("store", "relu", "relu_grad", "add", "axpy")  # enum fbp_epilogue
+SECONDS = ("", "sum", "sum_relu", "delta_relu")  # enum fbp_second
 GUARD = 67  # elements before and after C that must stay as they are
 COMBINATIONS = list(itertools.product((0, 1), (False, True), EPILOGUES))  # packed, start given, epilogue
 
+TWO_TILES = list(itertools.product((0, 1), EPILOGUES[:3], SECONDS[1:], (False, True)))  # packed, ..., C2 in the place of C
+
 A = integers(SIZES, SIZES, most=MOST, seed=1)
 B = integers(SIZES, SIZES, most=MOST, seed=2)
-START, C, O = (integers(SIZES, SIZES, most=MOST, seed=seed) for seed in (3, 4, 5))
+START, C, O, X = (integers(SIZES, SIZES, most=MOST, seed=seed) for seed in (3, 4, 5, 6))
 
 kernels = pytest.mark.parametrize(
     "isa, dtype", [pytest.param(isa, dtype, id=f"{isa}-{dtype}") for isa in ISAS for dtype in DTYPES]
@@ -127,6 +130,39 @@ def test_every_combination_at_the_edges_of_a_tile(isa: str, dtype: str, form: st
 def test_every_size(isa: str, dtype: str, form: str) -> None:
     every = range(1, SIZES + 1)
     check_all(isa, dtype, form, itertools.product(every, every, every))
+
+
+def check_two(isa: str, dtype: str, form: str, sizes: tuple[int, int, int], combination: tuple[int, str, str, bool]) -> None:
+    """C, and what is made of it while it is in registers."""
+    (m, n, k), (packed, epilogue, second, in_place) = sizes, combination
+    exact(dtype, k)
+    a, o, x = block(A, m, k), block(O, m, n), block(X, m, n)
+    b = block(B, n, k) if form == "input_gradient" else block(B, k, n)
+    S = wanted(epilogue, a @ (b.T if form == "input_gradient" else b), o, o)
+    S2 = {"sum": S + x, "sum_relu": np.maximum(S + x, 0), "delta_relu": S * (x > 0)}[second]
+    memory = np.full(3 * GUARD + 2 * m * n, np.nan, dtype)
+    c = memory[GUARD : GUARD + m * n].reshape(m, n)
+    c2 = memory[2 * GUARD + m * n : -GUARD].reshape(m, n)
+    fa, fb, fo, fx = (array.astype(dtype) for array in (a, b, o, x))
+    numbers = (EPILOGUES.index(epilogue), ALPHA, fo, SECONDS.index(second), fx, c if in_place else c2)
+    core.window_gemm(isa, FORMS[form], packed, fa, fb, None, c, *numbers)
+    case = f"m, n, k = {sizes}, packed={packed}, {epilogue}, {second}, in place={in_place}"
+    np.testing.assert_array_equal(c, S2 if in_place else S, case)
+    if not in_place:
+        np.testing.assert_array_equal(c2, S2, case)
+    written = m * n * (1 if in_place else 2)
+    assert np.isfinite(memory).sum() == written, f"wrote outside: {case}"
+
+
+@pytest.mark.parametrize("form", list(FORMS)[:2])
+@kernels
+def test_two_tiles_of_one_product(isa: str, dtype: str, form: str) -> None:
+    for sizes, combination in zip(sample(isa, dtype), itertools.cycle(TWO_TILES)):
+        check_two(isa, dtype, form, sizes, combination)
+    mr, nr, lanes = core.window_tile(isa, dtype)
+    for sizes in ((1, 1, 1), (2, 2 * nr + 1, 5), (mr + 1, nr + 1, 3), (2 * mr - 1, nr - lanes, SIZES), (SIZES, SIZES, SIZES)):
+        for combination in TWO_TILES:
+            check_two(isa, dtype, form, sizes, combination)
 
 
 @forms

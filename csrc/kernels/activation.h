@@ -8,36 +8,39 @@
 #include "vmath.h"
 #include "vslope.h"
 
-/* What a function does with a register c of a tile, in place of which it returns another, and the same register of o. */
+/* What a function makes of a register c of a tile, and of the same register of o. */
 typedef vec register_fn(vec c, vec *o, double a);
 enum o_use { NOTHING, READS, WRITES };
 
 /* The loop over a tile: f on whole registers, two side by side to hide latency, then on the tail. f and `use` are constants
  * where this is inlined. */
-INLINE void each(register_fn *f, enum o_use use, void *cp, ptrdiff_t ldc, void *op, ptrdiff_t ldo, size_t m, size_t n, double a)
+INLINE void each(register_fn *f, enum o_use use, const struct fbp_tile *t)
 {
+    const size_t n = t->n;
+    const double a = t->a;
     const vtail tail = vtail_of(n % VL ? n % VL : VL);
-    for (size_t i = 0; i < m; i++) {
-        real *c = (real *)cp + (ptrdiff_t)i * ldc, *o = use == NOTHING ? c : (real *)op + (ptrdiff_t)i * ldo;
+    for (size_t i = 0; i < t->m; i++) {
+        const real *x = (const real *)t->x + (ptrdiff_t)i * t->ldx;
+        real *c = (real *)t->c + (ptrdiff_t)i * t->ldc, *o = use == NOTHING ? c : (real *)t->o + (ptrdiff_t)i * t->ldo;
         size_t j = 0;
         for (; j + 2 * VL <= n; j += 2 * VL) {
-            vec p = vload(o + j), q = vload(o + j + VL);
-            const vec x = f(vload(c + j), &p, a), y = f(vload(c + j + VL), &q, a);
-            vstore(c + j, x);
-            vstore(c + j + VL, y);
+            vec p = use == READS ? vload(o + j) : vzero(), q = use == READS ? vload(o + j + VL) : vzero();
+            const vec y = f(vload(x + j), &p, a), z = f(vload(x + j + VL), &q, a);
+            vstore(c + j, y);
+            vstore(c + j + VL, z);
             if (use != WRITES) continue;
             vstore(o + j, p);
             vstore(o + j + VL, q);
         }
         if (j + VL <= n) {
-            vec p = vload(o + j);
-            vstore(c + j, f(vload(c + j), &p, a));
+            vec p = use == READS ? vload(o + j) : vzero();
+            vstore(c + j, f(vload(x + j), &p, a));
             if (use == WRITES) vstore(o + j, p);
             j += VL;
         }
         if (j < n) {
-            vec p = vload_tail(o + j, tail);
-            vstore_tail(c + j, f(vload_tail(c + j, tail), &p, a), tail);
+            vec p = use == READS ? vload_tail(o + j, tail) : vzero();
+            vstore_tail(c + j, f(vload_tail(x + j, tail), &p, a), tail);
             if (use == WRITES) vstore_tail(o + j, p, tail);
         }
     }
@@ -48,16 +51,15 @@ INLINE void each(register_fn *f, enum o_use use, void *cp, ptrdiff_t ldc, void *
 #define REGISTER_FN(name, expr)                                                                     \
     INLINE vec name##_of(vec c, vec *o, double a) { (void)o, (void)a; return expr; }
 #define TILE_FN(name, use)                                                                          \
-    static void name(void *c, ptrdiff_t ldc, void *o, ptrdiff_t ldo, size_t m, size_t n, double a)  \
-    { each(name##_of, use, c, ldc, o, ldo, m, n, a); }
+    static void name(const struct fbp_tile *t) { each(name##_of, use, t); }
 #define FORWARD(name, expr) REGISTER_FN(name, expr) TILE_FN(name, NOTHING)
 #define BACKWARD(name, expr) REGISTER_FN(name, expr) TILE_FN(name, READS)
 #define FORWARD_KEEPING(name, expr)                                                                 \
     REGISTER_FN(name, expr)                                                                         \
-    static void name(void *c, ptrdiff_t ldc, void *o, ptrdiff_t ldo, size_t m, size_t n, double a)  \
+    static void name(const struct fbp_tile *t)                                                      \
     {                                                                                               \
-        if (o) each(name##_of, WRITES, c, ldc, o, ldo, m, n, a);                                    \
-        else each(name##_of, NOTHING, c, ldc, NULL, 0, m, n, a);                                    \
+        if (t->o) each(name##_of, WRITES, t);                                                       \
+        else each(name##_of, NOTHING, t);                                                           \
     }
 
 #define A vset1((real)a)
@@ -164,52 +166,57 @@ INLINE real row_exp_sum(const real *z, real max, real *e, size_t n)
     return vsum_lanes(s);
 }
 
+/* Rows i of a tile. */
+INLINE const real *x_row(const struct fbp_tile *t, size_t i) { return (const real *)t->x + (ptrdiff_t)i * t->ldx; }
+INLINE real *c_row(const struct fbp_tile *t, size_t i) { return (real *)t->c + (ptrdiff_t)i * t->ldc; }
+INLINE real *o_row(const struct fbp_tile *t, size_t i) { return (real *)t->o + (ptrdiff_t)i * t->ldo; }
+
 /* Softmax of a row: O_j = exp(z_j - max) / sum. */
-static void softmax_forward(void *c, ptrdiff_t ldc, void *o, ptrdiff_t ldo, size_t m, size_t n, double a)
+static void softmax_forward(const struct fbp_tile *t)
 {
-    (void)o, (void)ldo, (void)a;
-    for (size_t i = 0; i < m; i++) {
-        real *z = (real *)c + (ptrdiff_t)i * ldc;
-        const real sum = row_exp_sum(z, row_max(z, n), z, n);
-        for (size_t j = 0; j < n; j++) z[j] = z[j] / sum;
+    for (size_t i = 0; i < t->m; i++) {
+        const real *z = x_row(t, i);
+        real *c = c_row(t, i);
+        const real sum = row_exp_sum(z, row_max(z, t->n), c, t->n);
+        for (size_t j = 0; j < t->n; j++) c[j] = c[j] / sum;
     }
 }
 
 /* dZ_j = O_j (dO_j - sum_k dO_k O_k) */
-static void softmax_backward(void *c, ptrdiff_t ldc, void *op, ptrdiff_t ldo, size_t m, size_t n, double a)
+static void softmax_backward(const struct fbp_tile *t)
 {
-    (void)a;
-    for (size_t i = 0; i < m; i++) {
-        real *d = (real *)c + (ptrdiff_t)i * ldc;
-        const real *o = (const real *)op + (ptrdiff_t)i * ldo;
+    const size_t n = t->n;
+    for (size_t i = 0; i < t->m; i++) {
+        const real *d = x_row(t, i), *o = o_row(t, i);
+        real *c = c_row(t, i);
         vec s[NB];
         for (int b = 0; b < NB; b++) s[b] = vzero();
         for (size_t j = 0; j < n; j += LANES)
             for (int b = 0; b < NB; b++)
                 s[b] = vfma(load_block(d + j, b, n - j, vzero()), load_block(o + j, b, n - j, vzero()), s[b]);
         const real dot = vsum_lanes(s);
-        for (size_t j = 0; j < n; j++) d[j] = o[j] * (d[j] - dot);
+        for (size_t j = 0; j < n; j++) c[j] = o[j] * (d[j] - dot);
     }
 }
 
 /* Log-softmax of a row: O_j = (z_j - max) - log sum exp(z - max). */
-static void log_softmax_forward(void *c, ptrdiff_t ldc, void *o, ptrdiff_t ldo, size_t m, size_t n, double a)
+static void log_softmax_forward(const struct fbp_tile *t)
 {
-    (void)o, (void)ldo, (void)a;
-    for (size_t i = 0; i < m; i++) {
-        real *z = (real *)c + (ptrdiff_t)i * ldc;
-        const real max = row_max(z, n), log_sum = vlog(vset1(row_exp_sum(z, max, NULL, n)))[0];
-        for (size_t j = 0; j < n; j++) z[j] = (z[j] - max) - log_sum;
+    for (size_t i = 0; i < t->m; i++) {
+        const real *z = x_row(t, i);
+        real *c = c_row(t, i);
+        const real max = row_max(z, t->n), log_sum = vlog(vset1(row_exp_sum(z, max, NULL, t->n)))[0];
+        for (size_t j = 0; j < t->n; j++) c[j] = (z[j] - max) - log_sum;
     }
 }
 
 /* dZ_j = dO_j - e^O_j sum_k dO_k */
-static void log_softmax_backward(void *c, ptrdiff_t ldc, void *op, ptrdiff_t ldo, size_t m, size_t n, double a)
+static void log_softmax_backward(const struct fbp_tile *t)
 {
-    (void)a;
-    for (size_t i = 0; i < m; i++) {
-        real *d = (real *)c + (ptrdiff_t)i * ldc;
-        const real *o = (const real *)op + (ptrdiff_t)i * ldo;
+    const size_t n = t->n;
+    for (size_t i = 0; i < t->m; i++) {
+        const real *d = x_row(t, i), *o = o_row(t, i);
+        real *c = c_row(t, i);
         vec s[NB];
         for (int b = 0; b < NB; b++) s[b] = vzero();
         for (size_t j = 0; j < n; j += LANES)
@@ -218,8 +225,8 @@ static void log_softmax_backward(void *c, ptrdiff_t ldc, void *op, ptrdiff_t ldo
         for (size_t j = 0; j < n; j += VL) {
             const size_t left = n - j;
             const vec x = vfnma(vexp(load_block(o + j, 0, left, vzero())), sum, load_block(d + j, 0, left, vzero()));
-            if (left >= (size_t)VL) vstore(d + j, x);
-            else vstore_tail(d + j, x, vtail_of(left));
+            if (left >= (size_t)VL) vstore(c + j, x);
+            else vstore_tail(c + j, x, vtail_of(left));
         }
     }
 }

@@ -58,7 +58,6 @@ DEFINE_BINARY(binary_delta_y, d * y)
 DEFINE_BINARY(binary_delta_x, d * x)
 DEFINE_BINARY(binary_delta_over_y, d / y)
 DEFINE_BINARY(binary_divide_by, -(d / y) * (x / y))         /* d(x/y)/dy = -x / y^2 */
-DEFINE_BINARY(binary_relu_delta, vrelu_grad(d, y))          /* of a term relu(..) = y */
 DEFINE_BINARY(binary_larger_x, d * vshare(x, y))
 DEFINE_BINARY(binary_larger_y, d * vshare(y, x))
 

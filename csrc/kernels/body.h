@@ -49,7 +49,6 @@ const struct fbp_kernels KERNELS_TABLE = {
     .unpack = unpack,
     .add_rows = add_rows,
     .binary = BINARIES,
-    .relu_delta = binary_relu_delta,
     .normalize_rows = normalize_rows,
     .normalize_columns = normalize_columns,
     .normalize_rows_grad = normalize_rows_grad,

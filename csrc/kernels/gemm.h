@@ -10,7 +10,8 @@
 static struct tile tile_of(const struct fbp_gemm *g)
 {
     return (struct tile){.a0 = g->a0, .ldb = g->ldb, .panel = g->panel, .k = g->k, .ldstart = g->ldstart, .ldc = g->ldc,
-                         .ldo = g->ldo, .alpha = (real)g->alpha, .epilogue = g->epilogue, .more = g->more};
+                         .ldo = g->ldo, .ldc2 = g->ldc2, .alpha = (real)g->alpha, .epilogue = g->epilogue, .second = g->second,
+                         .more = g->more};
 }
 
 /* Rows i .. of columns j .. of the product. */
@@ -21,7 +22,11 @@ INLINE void tile_at(const struct fbp_gemm *g, struct tile *t, size_t i, size_t j
     t->a0 = rows_form ? g->a0 : g->a0 + (ptrdiff_t)i;
     t->start = g->start ? (const real *)g->start + (ptrdiff_t)i * g->ldstart + j : NULL;
     t->c = (real *)g->c + (ptrdiff_t)i * g->ldc + j;
-    t->o = g->o ? (real *)g->o + (ptrdiff_t)i * g->ldo + j : NULL;
+    t->o = g->o ? (const real *)g->o + (ptrdiff_t)i * g->ldo + j : NULL;
+    if (!rows_form || g->second == FBP_NO_SECOND) return;
+    t->x = (const real *const *)g->x + i;
+    t->x0 = (ptrdiff_t)j;
+    t->c2 = (real *)g->c2 + (ptrdiff_t)i * g->ldc2 + j;
 }
 
 /* Columns j .. j + n, few of them, whose B starts at t->b, of the first m rows, a multiple of VL. Not inlined: with its arrays in
@@ -57,8 +62,7 @@ static __attribute__((noinline)) void narrow_columns(const struct fbp_gemm *g, s
             tile_at(g, t, i + q * VL, j, rows_form);
             narrow_finish(t, n, parts, sum + q);
         }
-        tile_at(g, t, i, j, rows_form);
-        if (g->after) g->after(t->c, g->ldc, t->o, g->ldo, rows, n, g->after_parameter);
+        if (g->after) g->after(g->context, i, j, rows, n);
     }
 }
 
@@ -94,7 +98,7 @@ INLINE void panel_columns(const struct fbp_gemm *g, struct tile *t, size_t i, si
         tile_at(g, t, i, j, rows_form);
         t->sums = ones ? (real *)g->sums + j : NULL;
         (rows_form ? rows_tiles : ones ? ones_tiles : cols_tiles)[mr][nv - 1](t);
-        if (g->after) g->after(t->c, g->ldc, t->o, g->ldo, mr - (size_t)ones, cols, g->after_parameter);
+        if (g->after) g->after(g->context, i, j, mr - (size_t)ones, cols);
         i += mr;
     }
 }
@@ -158,7 +162,7 @@ INLINE void blocks(const struct fbp_gemm *g, const size_t most, const int transp
             part.k = g->k - k0 < kc ? g->k - k0 : kc;
             part.a0 = g->a0 + (ptrdiff_t)k0;
             if (k0 > 0) part.start = g->c, part.ldstart = g->ldc;
-            if (k0 + part.k < g->k) part.epilogue = FBP_STORE, part.after = NULL;
+            if (k0 + part.k < g->k) part.epilogue = FBP_STORE, part.second = FBP_NO_SECOND, part.after = NULL;
             if (transposed) part.ldb = NR;
             struct tile t = tile_of(&part);
             for (size_t j = j0; j < j1; j += NR) {
@@ -189,7 +193,7 @@ static size_t wide_panels(const struct fbp_gemm *g, struct tile *t)
         t->b = (const real *)g->b + (ptrdiff_t)(j / NR) * g->panel;
         tile_at(g, t, 0, j, 1);
         wide_tiles[panels - 1][g->m](t);
-        if (g->after) g->after(t->c, g->ldc, t->o, g->ldo, g->m, panels * NR, g->after_parameter);
+        if (g->after) g->after(g->context, 0, j, g->m, panels * NR);
     }
     return j;
 }

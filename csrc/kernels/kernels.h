@@ -23,9 +23,28 @@ enum fbp_epilogue {
     FBP_AXPY,         /* C = C + alpha S          */
 };
 
-/* A function applied in place to a tile of C that was just stored: c (m x n, stride ldc), o (the same tile of O, or of the
- * slopes), a its parameter. */
-typedef void fbp_tile_fn(void *c, ptrdiff_t ldc, void *o, ptrdiff_t ldo, size_t m, size_t n, double a);
+/* What is made of a tile of C while it is in registers, once the epilogue is done: C2, with X the same tile of another matrix. C
+ * itself is stored too, unless C2 lies in its place. */
+enum fbp_second {
+    FBP_NO_SECOND,
+    FBP_SUM,          /* C2 = C + X           */
+    FBP_SUM_RELU,     /* C2 = max(0, C + X)   */
+    FBP_DELTA_RELU,   /* C2 = C [X > 0]       */
+};
+
+/* A function of a tile (m x n), or of whole rows: c made of x, which may be c. o is the same tile of O, or of the slopes. */
+struct fbp_tile {
+    size_t m, n;
+    const void *x;
+    void *c, *o;
+    ptrdiff_t ldx, ldc, ldo;
+    double a;                   /* a parameter */
+};
+typedef void fbp_tile_fn(const struct fbp_tile *);
+
+/* Called for every tile of a product after it is stored: rows i .. i + m, at most FBP_TILE_ROWS of them, of columns j .. j + n. */
+typedef void fbp_after_fn(const void *context, size_t i, size_t j, size_t m, size_t n);
+#define FBP_TILE_ROWS 64
 
 /* One product, C (m x n) = epilogue(S), S = start + sum over k of a_k b_k, one chain of FMAs per element in increasing k.
  *   gemm_rows: a_k = a[i][a0 + k]      A is given by pointers to its rows (forward, input gradient)
@@ -44,10 +63,14 @@ struct fbp_gemm {
     ptrdiff_t ldc;
     int epilogue;
     double alpha;               /* FBP_AXPY */
-    void *o;                    /* FBP_RELU_GRAD and after: outputs whose derivative is wanted, or slopes */
+    const void *o;              /* FBP_RELU_GRAD: outputs whose derivative is wanted */
     ptrdiff_t ldo;
-    fbp_tile_fn *after;         /* NULL, or applied to every tile after it is stored */
-    double after_parameter;
+    int second;
+    const void *const *x;       /* m pointers to rows of X */
+    void *c2;
+    ptrdiff_t ldc2;
+    fbp_after_fn *after;        /* or NULL */
+    const void *context;
     void *sums;                 /* gemm_cols: NULL, or where the n sums of B's columns go: the row of S for a column of ones in A */
     int more;                   /* sums go on from what is there */
 };
@@ -164,15 +187,15 @@ enum fbp_loss {
 };
 enum fbp_optimizer { FBP_SGD, FBP_MOMENTUM, FBP_NESTEROV, FBP_ADAM, FBP_RMSPROP, FBP_ADAGRAD, FBP_OPTIMIZER_COUNT };
 
-/* One row per activation. Both functions work on whole rows in place; tilewise ones also on any tile of them. */
+/* One row per activation. Both functions work on whole rows; tilewise ones also on any tile of them. */
 struct fbp_act_kernels {
     const char *name;
     int tilewise;               /* element by element: may be applied tile by tile */
     int epilogue, epilogue_grad;/* the epilogues that do it in registers, FBP_STORE where there is none */
-    int keeps;                  /* f' cannot be had from O: forward, where o is not NULL, leaves f'(z) there for backward */
+    int keeps;                  /* f' cannot be had from O: forward, where o is not NULL, leaves f'(x) there for backward */
     double parameter;           /* the usual value of its parameter a; NAN where it has none */
-    fbp_tile_fn *forward;       /* c = f(c)                                            ; NULL: identity, custom */
-    fbp_tile_fn *backward;      /* c = c * f'(z), taken from o: O, or the slopes kept  ; NULL: identity */
+    fbp_tile_fn *forward;       /* c = f(x)                                            ; NULL: identity, custom */
+    fbp_tile_fn *backward;      /* c = x * f'(z), taken from o: O, or the slopes kept  ; NULL: identity */
 };
 
 struct fbp_loss_kernels {
@@ -205,7 +228,6 @@ struct fbp_kernels {
     /* c (m x n) = c + x */
     void (*add_rows)(void *c, ptrdiff_t ldc, const void *x, ptrdiff_t ldx, size_t m, size_t n);
     struct fbp_binary_kernels binary[FBP_OPERATIONS];
-    fbp_binary_fn *relu_delta;  /* c = d [y > 0] */
     void (*normalize_rows)(const struct fbp_norm *);
     void (*normalize_columns)(const struct fbp_norm *);
     void (*normalize_rows_grad)(const struct fbp_norm_grad *);

@@ -57,7 +57,7 @@ static void narrow_finish(const struct tile *t, size_t n, size_t parts, const ve
     for (size_t j = 0; j < (size_t)VL; j++) r[j] = j < n ? sum[j * parts] : vzero();
     transpose(r);
     UNROLL for (int i = 0; i < VL; i++) rows[i][0] = r[i];
-    tile_store(VL, 1, t, rows, 0);
+    tile_store(VL, 1, t, rows, 0, 1);
 }
 
 /* block (k x VL, stride `ld`) = the transpose of VL rows of k reals. */

@@ -26,8 +26,13 @@ struct tile {
     ptrdiff_t ldstart;
     real *c;
     ptrdiff_t ldc;
-    real *o;
+    const real *o;
     ptrdiff_t ldo;
+    int second;                 /* gemm_rows: what c2 is made of, with rows x, from x0 on */
+    const real *const *x;
+    ptrdiff_t x0;
+    real *c2;
+    ptrdiff_t ldc2;
     real *sums;                 /* gemm_cols: NULL, or where the row of C for a column of ones in A goes */
     int more;                   /* sums go on from what is there */
     real alpha;
@@ -78,13 +83,41 @@ INLINE void tile_start(const int mr, const int nv, const struct tile *t, vec acc
     }
 }
 
+INLINE void tile_write(const int mr, const int nv, real *c, ptrdiff_t ldc, vec acc[][NV], const int full, vtail last)
+{
+    UNROLL for (int i = 0; i < mr; i++) {
+        if (i > 0) c = below(c, ldc);
+        UNROLL for (int j = 0; j < nv; j++) {
+            if (full || j < nv - 1) vstore(c + j * VL, acc[i][j]);
+            else vstore_tail(c + j * VL, acc[i][j], last);
+        }
+    }
+}
+
+/* The tile of C2, made of that of C. */
+INLINE void tile_second(const int mr, const int nv, const struct tile *t, vec acc[][NV], const int full, vtail last, const int delta)
+{
+    UNROLL for (int i = 0; i < mr; i++) {
+        const real *x = t->x[i] + t->x0;
+        OPAQUE(x);
+        UNROLL for (int j = 0; j < nv; j++) {
+            const vec v = load_part(x, j, nv, full, last);
+            if (delta) acc[i][j] = vrelu_grad(acc[i][j], v);
+            else acc[i][j] = acc[i][j] + v;
+        }
+    }
+    if (!delta && t->second == FBP_SUM_RELU)
+        UNROLL for (int i = 0; i < mr; i++)
+            UNROLL for (int j = 0; j < nv; j++) acc[i][j] = vmax(vzero(), acc[i][j]);
+    tile_write(mr, nv, t->c2, t->ldc2, acc, full, last);
+}
+
 /* The epilogue, on the registers, then the stores. */
-INLINE void tile_store(const int mr, const int nv, const struct tile *t, vec acc[][NV], const int full)
+INLINE void tile_store(const int mr, const int nv, const struct tile *t, vec acc[][NV], const int full, const int rows_form)
 {
     const vtail last = vtail_of(full ? VL : t->last);
     const real *o = t->o, *old = t->c;
     const ptrdiff_t ldc = t->ldc, ldo = t->ldo;
-    real *c = t->c;
     const vec alpha = vset1(t->alpha);
     switch (t->epilogue) {
     case FBP_RELU:
@@ -111,19 +144,17 @@ INLINE void tile_store(const int mr, const int nv, const struct tile *t, vec acc
         break;
     default: break;
     }
-    UNROLL for (int i = 0; i < mr; i++) {
-        if (i > 0) c = below(c, ldc);
-        UNROLL for (int j = 0; j < nv; j++) {
-            if (full || j < nv - 1) vstore(c + j * VL, acc[i][j]);
-            else vstore_tail(c + j * VL, acc[i][j], last);
-        }
-    }
+    const int second = rows_form ? t->second : FBP_NO_SECOND;
+    if (!second || t->c2 != t->c) tile_write(mr, nv, t->c, ldc, acc, full, last);
+    if (!second) return;
+    if (second == FBP_DELTA_RELU) tile_second(mr, nv, t, acc, full, last, 1);
+    else tile_second(mr, nv, t, acc, full, last, 0);
 }
 
-INLINE void tile_finish(const int mr, const int nv, const struct tile *t, vec acc[][NV])
+INLINE void tile_finish(const int mr, const int nv, const struct tile *t, vec acc[][NV], const int rows_form)
 {
-    if (t->last == (size_t)VL) tile_store(mr, nv, t, acc, 1);
-    else tile_store(mr, nv, t, acc, 0);
+    if (t->last == (size_t)VL) tile_store(mr, nv, t, acc, 1, rows_form);
+    else tile_store(mr, nv, t, acc, 0, rows_form);
 }
 
 INLINE void tile_fma(const int mr, const int nv, vec acc[][NV], const vec bv[], const real *a[])
@@ -151,7 +182,7 @@ INLINE void tile_rows(const int mr, const int nv, const struct tile *t)
         UNROLL for (int i = 0; i < mr; i++) at[i] = a[i] + p;
         tile_fma(mr, nv, acc, bv, at);
     }
-    tile_finish(mr, nv, t, acc);
+    tile_finish(mr, nv, t, acc, 1);
 }
 
 /* a_k = a[k][a0 + i]; with `ones`, the last of the mr rows is that of a column of ones. */
@@ -181,7 +212,7 @@ INLINE void tile_cols(const int mr, const int nv, const int ones, const struct t
         tile_fma(rows, nv, acc, bv, at);
         if (ones) UNROLL for (int j = 0; j < nv; j++) acc[rows][j] = acc[rows][j] + bv[j];
     }
-    tile_finish(rows, nv, t, acc);
+    tile_finish(rows, nv, t, acc, 0);
     if (ones)
         UNROLL for (int j = 0; j < nv; j++) {
             if (j == nv - 1) vstore_tail(t->sums + j * VL, acc[rows][j], vtail_of(t->last));
@@ -215,7 +246,9 @@ INLINE void tile_wide(const int mr, const int panels, const struct tile *t)
     UNROLL for (int q = 0; q < panels; q++) {
         one.c = t->c + q * NR;
         one.o = t->o ? t->o + q * NR : NULL;
-        tile_finish(mr, NV, &one, acc[q]);
+        one.x0 = t->x0 + q * NR;
+        one.c2 = t->second ? t->c2 + q * NR : NULL;
+        tile_finish(mr, NV, &one, acc[q], 1);
     }
 }
 

@@ -81,7 +81,7 @@ int fbp_plan_create(const struct fbp_graph *graph, const char *isa, fbp_plan **r
     int status = plan->gate && plan->edge && plan->cut && plan->output ? fbp_graph_read(plan, graph) : FBP_NO_MEMORY;
     if (status == FBP_OK) {
         fbp_graph_order(plan);
-        fbp_graph_share(plan);
+        fbp_fuse(plan);
         fbp_graph_measure_forward(plan);
         fbp_graph_measure(plan);
         fbp_fold_find(plan);

@@ -3,7 +3,7 @@
 
 #include "plan.h"
 
-void fbp_embedding_forward(const struct pass *p, int g, size_t r0, size_t r1)
+void fbp_embedding_forward(const struct pass *p, int g, int to, size_t r0, size_t r1)
 {
     const struct fbp_plan *plan = p->plan;
     const struct gate *gate = &plan->gate[g];
@@ -12,10 +12,10 @@ void fbp_embedding_forward(const struct pass *p, int g, size_t r0, size_t r1)
         for (size_t c = 0; c < columns; c++) {
             const int64_t i = fbp_category(plan, p->ws, g, r, c);
             if (i < 0) atomic_store(p->bad, FBP_BAD_INDEX);
-            memcpy(fbp_out_at(p, g, r) + c * gate->units * size,
+            memcpy(fbp_out_at(p, to, r) + c * gate->units * size,
                    fbp_at(plan, plan->params, gate->w + (size_t)(i < 0 ? 0 : i) * gate->units), gate->units * size);
         }
-    fbp_activate(p, g, r0, r1);
+    fbp_activate(p, to, r0, r1);
 }
 
 void fbp_embedding_backward(const struct pass *p, int g, size_t r0, size_t r1)

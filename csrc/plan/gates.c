@@ -23,21 +23,36 @@ static void copy_rows(const struct pass *p, char *to, size_t ld_to, const void *
     for (size_t r = 0; r < m; r++) memcpy(to + bytes(plan, r * ld_to), (const char *)from[r] + bytes(plan, at), bytes(plan, n));
 }
 
+/* f of gate g on a tile, in place: f is that of the table. */
+static void activate_tile(const struct pass *p, int g, struct fbp_tile t)
+{
+    const struct gate *gate = &p->plan->gate[g];
+    const struct fbp_act_kernels *act = &p->plan->kernels->act[gate->act];
+    t.a = gate->parameter;
+    if (act->forward) act->forward(&t);
+}
+
+static struct fbp_tile out_tile(const struct pass *p, int g, size_t r, size_t j, size_t m, size_t n)
+{
+    char *c = fbp_out_at(p, g, r) + bytes(p->plan, j), *slope = slope_at(p, g, r);
+    const ptrdiff_t ld = (ptrdiff_t)p->ws->gate[g].ld;
+    return (struct fbp_tile){.m = m, .n = n, .x = c, .ldx = ld, .c = c, .ldc = ld, .o = slope ? slope + bytes(p->plan, j) : NULL,
+                             .ldo = (ptrdiff_t)p->plan->gate[g].ld};
+}
+
 /* O = f(Z) in place, for the gates whose product did not do it. */
 void fbp_activate(const struct pass *p, int g, size_t r0, size_t r1)
 {
     const struct gate *gate = &p->plan->gate[g];
-    const struct fbp_act_kernels *act = &p->plan->kernels->act[gate->act];
-    char *out = fbp_out_at(p, g, r0), *slope = slope_at(p, g, r0);
-    const ptrdiff_t ld = (ptrdiff_t)p->ws->gate[g].ld;
-    if (gate->function) {
-        if (r0 == r1) return;
-        fbp_float_leave(p->mode);
-        if (gate->function(gate->context, (int64_t)(r1 - r0), (int64_t)gate->width, out, slope, ld)) atomic_store(p->bad, FBP_STOPPED);
-        (void)fbp_float_enter();
-    } else if (act->forward) {
-        act->forward(out, ld, slope, (ptrdiff_t)gate->ld, r1 - r0, gate->width, gate->parameter);
+    const struct fbp_tile t = out_tile(p, g, r0, 0, r1 - r0, gate->width);
+    if (gate->function == NULL) {
+        activate_tile(p, g, t);
+        return;
     }
+    if (r0 == r1) return;
+    fbp_float_leave(p->mode);
+    if (gate->function(gate->context, (int64_t)t.m, (int64_t)t.n, t.c, t.o, t.ldc)) atomic_store(p->bad, FBP_STOPPED);
+    (void)fbp_float_enter();
 }
 
 /* What f' is taken from: O, or the slopes that were kept. */
@@ -48,52 +63,73 @@ static char *derivative_at(const struct pass *p, int g, size_t r, ptrdiff_t *ld)
     return slope ? slope : fbp_out_at(p, g, r);
 }
 
-/* dZ = dO f'(Z) in place. */
-void fbp_deactivate(const struct pass *p, int g, size_t r0, size_t r1)
-{
-    const struct gate *gate = &p->plan->gate[g];
-    const struct fbp_act_kernels *act = &p->plan->kernels->act[gate->act];
-    ptrdiff_t ld;
-    char *o = derivative_at(p, g, r0, &ld);
-    if (act->backward) act->backward(fbp_grad_at(p, g, r0), (ptrdiff_t)gate->ld, o, ld, r1 - r0, gate->width, gate->parameter);
-}
-
-/* ---- dense: O = f([X 1] W),  dX = dZ W^T; matmul: the same with a constant ------------------------------------------------- */
-
-void fbp_product_forward(const struct pass *p, int g, int of, struct fbp_weights w, const void *bias, size_t r0, size_t r1)
+/* dZ of gate g = d f'(Z) for columns j .. j + n of rows r .. r + m; d is the same tile of the gradient of gate `from`, which may be g. */
+static void delta_tile(const struct pass *p, int g, int from, size_t r, size_t j, size_t m, size_t n)
 {
     const struct fbp_plan *plan = p->plan;
     const struct gate *gate = &plan->gate[g];
     const struct fbp_act_kernels *act = &plan->kernels->act[gate->act];
-    const int in_registers = act->epilogue != FBP_STORE, tilewise = act->tilewise && !gate->function;
+    struct fbp_tile t = {.m = m, .n = n, .a = gate->parameter};
+    if (act->backward == NULL) return;
+    t.x = fbp_grad_at(p, from, r) + bytes(plan, j), t.ldx = (ptrdiff_t)plan->gate[from].ld;
+    t.c = fbp_grad_at(p, g, r) + bytes(plan, j), t.ldc = (ptrdiff_t)gate->ld;
+    t.o = derivative_at(p, g, r, &t.ldo) + bytes(plan, j);
+    act->backward(&t);
+}
+
+/* dZ = dO f'(Z) in place. */
+void fbp_deactivate(const struct pass *p, int g, size_t r0, size_t r1) { delta_tile(p, g, g, r0, 0, r1 - r0, p->plan->gate[g].width); }
+
+/* ---- dense: O = f([X 1] W),  dX = dZ W^T; matmul: the same with a constant. f and f' are done in the registers of a tile where there
+ * is an epilogue for them, and else as soon as it is stored, while it is in L1. --------------------------------------------------- */
+
+struct tiles {
+    const struct pass *p;
+    int g;
+    size_t r0;
+};
+
+static void activate_stored(const void *context, size_t i, size_t j, size_t m, size_t n)
+{
+    const struct tiles *t = context;
+    activate_tile(t->p, t->g, out_tile(t->p, t->g, t->r0 + i, j, m, n));
+}
+
+static void deactivate_stored(const void *context, size_t i, size_t j, size_t m, size_t n)
+{
+    const struct tiles *t = context;
+    delta_tile(t->p, t->g, t->g, t->r0 + i, j, m, n);
+}
+
+void fbp_product_forward(const struct pass *p, int of, int to, struct fbp_weights w, const void *bias, size_t r0, size_t r1)
+{
+    const struct fbp_plan *plan = p->plan;
+    const int sum = fbp_sum_of(p, of, to), end = sum ? fbp_lands(p, sum) : to, stored = !sum || fbp_output_needed(p, to) ? to : end;
+    const struct gate *last = &plan->gate[end];
+    const struct fbp_act_kernels *act = &plan->kernels->act[last->act];
+    const int tilewise = act->tilewise && !last->function;
     plan->kernels->gemm_rows(&(struct fbp_gemm){
-        .m = r1 - r0, .n = gate->width, .k = plan->gate[of].weights,
+        .m = r1 - r0, .n = last->width, .k = plan->gate[of].weights,
         .a = rows_into(p, of, 0, r0),
         .b = w.b, .ldb = w.ldb, .panel = w.panel,
         .start = bias,
-        .c = fbp_out_at(p, g, r0), .ldc = (ptrdiff_t)p->ws->gate[g].ld,
-        .epilogue = act->epilogue,
-        .o = slope_at(p, g, r0), .ldo = (ptrdiff_t)gate->ld,
-        .after = tilewise && !in_registers ? act->forward : NULL,
-        .after_parameter = gate->parameter});
-    if (!tilewise) fbp_activate(p, g, r0, r1);
+        .c = fbp_out_at(p, stored, r0), .ldc = (ptrdiff_t)p->ws->gate[stored].ld,
+        .epilogue = plan->kernels->act[plan->gate[to].act].epilogue,
+        .second = !sum ? FBP_NO_SECOND : act->epilogue == FBP_RELU ? FBP_SUM_RELU : FBP_SUM,
+        .x = sum ? rows_into(p, sum, plan->gate[sum].in[0].from == to, r0) : NULL,
+        .c2 = fbp_out_at(p, end, r0), .ldc2 = (ptrdiff_t)p->ws->gate[end].ld,
+        .after = tilewise && act->forward && act->epilogue == FBP_STORE ? activate_stored : NULL,
+        .context = &(struct tiles){p, end, r0}});
+    if (!tilewise) fbp_activate(p, end, r0, r1);
 }
 
-/* Whether a result of prediction is asked for at gate g. */
-static int asked_for(const struct pass *p, int g)
-{
-    for (int i = 0; i < p->results; i++)
-        if (p->result[i].node == g) return 1;
-    return 0;
-}
-
-static void dense_forward(const struct pass *p, int g, size_t r0, size_t r1)
+static void dense_forward(const struct pass *p, int g, int to, size_t r0, size_t r1)
 {
     const struct fbp_plan *plan = p->plan;
     const struct gate *gate = &plan->gate[g];
     const void *bias = gate->bias ? plan->params + bytes(plan, gate->w + gate->weights * gate->width) : NULL;
-    if (gate->folded && p->result && !asked_for(p, g)) return;
-    fbp_product_forward(p, g, g, fbp_weights_of(plan, gate), bias, r0, r1);
+    if (gate->folded && p->result && !fbp_output_needed(p, g)) return;
+    fbp_product_forward(p, g, to, fbp_weights_of(plan, gate), bias, r0, r1);
 }
 
 static void dense_backward(const struct pass *p, int g, size_t r0, size_t r1)
@@ -104,13 +140,13 @@ static void dense_backward(const struct pass *p, int g, size_t r0, size_t r1)
     const int to = e->from;
     const struct gate *below = &plan->gate[to];
     const struct fbp_act_kernels *act = &plan->kernels->act[below->act];
-    const int in_registers = act->epilogue_grad != FBP_STORE;
     if (!fbp_gradient_wanted(p, to)) return;
     char *c = fbp_grad_at(p, to, r0);
     const char *start = e->start ? fbp_grad_at(p, e->start, r0) : c;    /* both gates are as wide */
     ptrdiff_t ldo;
     char *o = derivative_at(p, to, r0, &ldo);
     const struct fbp_weights w = fbp_weights_of(plan, gate);
+    const int hands = e->last && below->hands && fbp_gradient_wanted(p, below->hands) ? below->hands : 0;
     plan->kernels->gemm_rows_transposed(&(struct fbp_gemm){
         .m = r1 - r0, .n = gate->weights, .k = gate->width,
         .a = p->ws->gate[g].grad_row + r0,
@@ -119,24 +155,36 @@ static void dense_backward(const struct pass *p, int g, size_t r0, size_t r1)
         .c = c, .ldc = (ptrdiff_t)below->ld,
         .epilogue = e->last ? act->epilogue_grad : FBP_STORE,
         .o = o, .ldo = ldo,
-        .after = e->last && act->tilewise && !in_registers ? act->backward : NULL,
-        .after_parameter = below->parameter});
+        .second = hands ? FBP_DELTA_RELU : FBP_NO_SECOND,
+        .x = p->ws->gate[hands].out_row + r0, .c2 = fbp_grad_at(p, hands, r0), .ldc2 = (ptrdiff_t)plan->gate[hands].ld,
+        .after = e->last && act->tilewise && act->backward && act->epilogue_grad == FBP_STORE ? deactivate_stored : NULL,
+        .context = &(struct tiles){p, to, r0}});
     if (e->last && !act->tilewise) fbp_deactivate(p, to, r0, r1);
 }
 
 /* ---- gates of two inputs, element by element ---------------------------------------------------------------------------------- */
+
+/* What a sum or an activation hands on to a gate with f' that serves it alone: dZ f' on the way. Returns whether there is one. */
+static int hand_on(const struct pass *p, int g, int e, size_t r0, size_t r1)
+{
+    const struct edge *edge = &p->plan->gate[g].in[e];
+    const struct fbp_act_kernels *act = &p->plan->kernels->act[p->plan->gate[edge->from].act];
+    if (!edge->first || !edge->last || act->backward == NULL) return 0;
+    delta_tile(p, edge->from, g, r0, 0, r1 - r0, p->plan->gate[g].width);
+    return 1;
+}
 
 static const struct fbp_binary_kernels *operation(const struct pass *p, int g)
 {
     return &p->plan->kernels->binary[p->plan->gate[g].kind - FBP_GATE_ADD];
 }
 
-static void binary_forward(const struct pass *p, int g, size_t r0, size_t r1)
+static void binary_forward(const struct pass *p, int g, int to, size_t r0, size_t r1)
 {
     operation(p, g)->forward(&(struct fbp_binary){
-        .m = r1 - r0, .n = p->plan->gate[g].width, .c = fbp_out_at(p, g, r0), .ldc = (ptrdiff_t)p->ws->gate[g].ld,
+        .m = r1 - r0, .n = p->plan->gate[g].width, .c = fbp_out_at(p, to, r0), .ldc = (ptrdiff_t)p->ws->gate[to].ld,
         .x = rows_into(p, g, 0, r0), .y = rows_into(p, g, 1, r0), .step_x = 1, .step_y = 1});
-    fbp_activate(p, g, r0, r1);
+    fbp_activate(p, to, r0, r1);
 }
 
 static void binary_backward(const struct pass *p, int g, size_t r0, size_t r1)
@@ -145,28 +193,39 @@ static void binary_backward(const struct pass *p, int g, size_t r0, size_t r1)
     for (int e = 0; e < gate->ins; e++) {
         const int to = gate->in[e].from;
         if (!fbp_gradient_wanted(p, to) || gate->in[e].lent || p->plan->gate[to].shares == g) continue;
-        /* what a sum hands to relu(..) alone is also multiplied by its derivative on the way */
-        const int relu = gate->kind == FBP_GATE_ADD && gate->in[e].first && gate->in[e].last &&
-                         p->plan->kernels->act[p->plan->gate[to].act].epilogue_grad == FBP_RELU_GRAD;
-        (relu ? p->plan->kernels->relu_delta : operation(p, g)->backward[e])(&(struct fbp_binary){
+        if (gate->hands && gate->hands == to) continue;
+        if (gate->kind == FBP_GATE_ADD && hand_on(p, g, e, r0, r1)) continue;
+        operation(p, g)->backward[e](&(struct fbp_binary){
             .m = r1 - r0, .n = gate->width, .c = fbp_grad_at(p, to, r0), .ldc = (ptrdiff_t)p->plan->gate[to].ld,
             .d = fbp_grad_at(p, g, r0), .ldd = (ptrdiff_t)gate->ld, .add = !gate->in[e].first,
-            .x = rows_into(p, g, 0, r0), .y = rows_into(p, g, relu ? e : 1, r0), .step_x = 1, .step_y = 1});
-        if (gate->in[e].last && !relu) fbp_deactivate(p, to, r0, r1);
+            .x = rows_into(p, g, 0, r0), .y = rows_into(p, g, 1, r0), .step_x = 1, .step_y = 1});
+        if (gate->in[e].last) fbp_deactivate(p, to, r0, r1);
     }
 }
 
 /* ---- gates that hand columns on: activation O = f(X), concatenate, slice ------------------------------------------------------ */
 
-static void columns_forward(const struct pass *p, int g, size_t r0, size_t r1)
+static void columns_forward(const struct pass *p, int g, int to, size_t r0, size_t r1)
 {
     const struct fbp_plan *plan = p->plan;
     const struct gate *gate = &plan->gate[g];
     const size_t start = gate->kind == FBP_GATE_SLICE ? (size_t)gate->setting[0] : 0;
     for (int e = 0; e < gate->ins; e++)
-        copy_rows(p, fbp_out_at(p, g, r0) + bytes(plan, gate->in[e].column), p->ws->gate[g].ld, rows_into(p, g, e, r0), start, r1 - r0,
+        copy_rows(p, fbp_out_at(p, to, r0) + bytes(plan, gate->in[e].column), p->ws->gate[to].ld, rows_into(p, g, e, r0), start, r1 - r0,
                   fbp_min(gate->width, plan->gate[gate->in[e].from].width));
-    fbp_activate(p, g, r0, r1);
+    fbp_activate(p, to, r0, r1);
+}
+
+static void activation_forward(const struct pass *p, int g, int to, size_t r0, size_t r1)
+{
+    const int from = p->plan->gate[g].in[0].from;
+    struct fbp_tile t = out_tile(p, to, r0, 0, r1 - r0, p->plan->gate[g].width);
+    if (p->plan->gate[from].kind <= FBP_GATE_CONSTANT || to != g || p->plan->kernels->act[p->plan->gate[g].act].forward == NULL) {
+        columns_forward(p, g, to, r0, r1);
+        return;
+    }
+    t.x = fbp_out_at(p, from, r0), t.ldx = (ptrdiff_t)p->ws->gate[from].ld;
+    activate_tile(p, g, t);
 }
 
 /* Zeros for columns of a gradient that an edge, the first, does not write. */
@@ -185,7 +244,8 @@ static void columns_backward(const struct pass *p, int g, size_t r0, size_t r1)
         const struct edge *edge = &gate->in[e];
         const struct gate *below = &plan->gate[edge->from];
         const size_t n = fbp_min(gate->width, below->width);
-        if (!fbp_gradient_wanted(p, edge->from)) continue;
+        if (!fbp_gradient_wanted(p, edge->from) || edge->lent || below->shares == g) continue;
+        if (gate->kind == FBP_GATE_ACTIVATION && hand_on(p, g, e, r0, r1)) continue;
         if (edge->first && n < below->width) fbp_clear(p, edge->from, r0, r1);
         char *to = fbp_grad_at(p, edge->from, r0) + bytes(plan, start);
         if (edge->first) copy_rows(p, to, below->ld, p->ws->gate[g].grad_row + r0, edge->column, r1 - r0, n);
@@ -198,22 +258,22 @@ static void columns_backward(const struct pass *p, int g, size_t r0, size_t r1)
 
 #define STREAM_DROPOUT 16           /* of fastbp/rng.py; one for each dropout from there on */
 
-static void dropout_forward(const struct pass *p, int g, size_t r0, size_t r1)
+static void dropout_forward(const struct pass *p, int g, int to, size_t r0, size_t r1)
 {
     const struct fbp_plan *plan = p->plan;
     const struct gate *gate = &plan->gate[g];
     const struct buffers *b = &p->ws->gate[g];
     if (!p->training) {
-        columns_forward(p, g, r0, r1);
+        columns_forward(p, g, to, r0, r1);
         return;
     }
     plan->kernels->dropout(&(struct fbp_dropout){
         .m = r1 - r0, .n = gate->width, .first = r0, .x = rows_into(p, g, 0, r0),
-        .c = fbp_out_at(p, g, r0), .ldc = (ptrdiff_t)b->ld,
+        .c = fbp_out_at(p, to, r0), .ldc = (ptrdiff_t)p->ws->gate[to].ld,
         .kept = b->kept + bytes(plan, r0 * gate->ld), .ldk = (ptrdiff_t)gate->ld,
         .rate = gate->setting[0], .limit = (uint32_t)(gate->setting[0] * 0x1p32),
         .seed = plan->seed, .stream = (uint32_t)(STREAM_DROPOUT + gate->input), .step = (uint32_t)plan->draws});
-    fbp_activate(p, g, r0, r1);
+    fbp_activate(p, to, r0, r1);
 }
 
 static void dropout_backward(const struct pass *p, int g, size_t r0, size_t r1)
@@ -237,20 +297,20 @@ static void dropout_backward(const struct pass *p, int g, size_t r0, size_t r1)
 
 /* ---- standardize: O = (X - mean) / deviation, both rows of state ------------------------------------------------------------------ */
 
-static void standardize_forward(const struct pass *p, int g, size_t r0, size_t r1)
+static void standardize_forward(const struct pass *p, int g, int to, size_t r0, size_t r1)
 {
     const struct fbp_plan *plan = p->plan;
     const struct gate *gate = &plan->gate[g];
     const void *mean = plan->state + bytes(plan, gate->state), *deviation = plan->state + bytes(plan, gate->state + gate->width);
     plan->kernels->binary[FBP_MINUS].forward(&(struct fbp_binary){
-        .m = r1 - r0, .n = gate->width, .c = fbp_out_at(p, g, r0), .ldc = (ptrdiff_t)p->ws->gate[g].ld,
+        .m = r1 - r0, .n = gate->width, .c = fbp_out_at(p, to, r0), .ldc = (ptrdiff_t)p->ws->gate[to].ld,
         .x = rows_into(p, g, 0, r0), .step_x = 1, .y = &mean});
     for (size_t r = r0; r < r1; r++) {
-        const void *centered = fbp_out_at(p, g, r);
+        const void *centered = fbp_out_at(p, to, r);
         plan->kernels->binary[FBP_OVER].forward(&(struct fbp_binary){
-            .m = 1, .n = gate->width, .c = fbp_out_at(p, g, r), .x = &centered, .y = &deviation});
+            .m = 1, .n = gate->width, .c = fbp_out_at(p, to, r), .x = &centered, .y = &deviation});
     }
-    fbp_activate(p, g, r0, r1);
+    fbp_activate(p, to, r0, r1);
 }
 
 static void standardize_backward(const struct pass *p, int g, size_t r0, size_t r1)
@@ -271,7 +331,7 @@ const struct fbp_gate_row fbp_gates[FBP_GATE_COUNT] = {
     [FBP_GATE_CONSTANT] = {NULL, NULL},
     [FBP_GATE_DENSE] = {dense_forward, dense_backward},
     [FBP_GATE_MATMUL] = {dense_forward, dense_backward},
-    [FBP_GATE_ACTIVATION] = {columns_forward, columns_backward},
+    [FBP_GATE_ACTIVATION] = {activation_forward, columns_backward},
     [FBP_GATE_ADD] = {binary_forward, binary_backward},
     [FBP_GATE_SUBTRACT] = {binary_forward, binary_backward},
     [FBP_GATE_MULTIPLY] = {binary_forward, binary_backward},

@@ -151,37 +151,6 @@ int fbp_graph_read(struct fbp_plan *plan, const struct fbp_graph *graph)
     return FBP_OK;
 }
 
-static int is_product(const struct gate *g) { return g->kind == FBP_GATE_DENSE || g->kind == FBP_GATE_MATMUL; }
-
-/* The second edge to write the gradient of gate p, if it is that of a product. */
-static struct edge *second_of_product(const struct fbp_plan *plan, int p)
-{
-    for (int g = plan->gates - 1, count = 0; g > p; g--)
-        for (int e = 0; e < plan->gate[g].ins; e++)
-            if (plan->gate[g].in[e].from == p && ++count == 2) return is_product(&plan->gate[g]) ? &plan->gate[g].in[e] : NULL;
-    return NULL;
-}
-
-/* A sum hands dZ on as it is. Who receives nothing else uses it where it lies; where a product adds to it, as in X + f(X W), the
- * product starts from it. So skip connections copy no gradients. */
-void fbp_graph_share(struct fbp_plan *plan)
-{
-    for (int g = 0; g < plan->gates; g++)
-        for (int e = 0; e < 2 && plan->gate[g].kind == FBP_GATE_ADD; e++) {
-            struct edge *edge = &plan->gate[g].in[e];
-            struct gate *from = &plan->gate[edge->from];
-            if (!edge->first || from->kind <= FBP_GATE_CONSTANT) continue;
-            if (edge->last) {
-                if (from->act == FBP_IDENTITY && from->function == NULL) from->shares = g;
-                continue;
-            }
-            struct edge *next = second_of_product(plan, edge->from);
-            if (next == NULL) continue;
-            edge->lent = 1;
-            next->start = g;
-        }
-}
-
 #define SIMPLE_OPERATIONS 8         /* of a gate without a product for each of its elements, forward and back, about */
 
 /* What a row costs on its way forward. */
@@ -189,7 +158,7 @@ void fbp_graph_measure_forward(struct fbp_plan *plan)
 {
     for (int i = 0; i < plan->gates; i++) {
         const struct gate *g = &plan->gate[i];
-        if (is_product(g)) plan->forward_operations += 2.0 * (double)((g->weights + (size_t)g->bias) * g->width);
+        if (fbp_is_product(g)) plan->forward_operations += 2.0 * (double)((g->weights + (size_t)g->bias) * g->width);
         else if (g->kind != FBP_GATE_INPUT && g->kind != FBP_GATE_ACTIVATION)
             plan->forward_operations += SIMPLE_OPERATIONS / 4.0 * (double)g->width;
     }
@@ -205,7 +174,7 @@ void fbp_graph_measure(struct fbp_plan *plan)
         for (int e = 0; e < g->ins; e++) upstream |= plan->gate[g->in[e].from].wanted;
         g->wanted = upstream || (g->parameters > 0 && g->trainable);
         const double one = 2.0 * (double)(g->weights * g->width), simple = SIMPLE_OPERATIONS * (double)g->width;
-        if (is_product(g)) plan->products += one * (1 + upstream + (g->kind == FBP_GATE_DENSE && g->trainable));
+        if (fbp_is_product(g)) plan->products += one * (1 + upstream + (g->kind == FBP_GATE_DENSE && g->trainable));
         else if (g->kind != FBP_GATE_INPUT && g->kind != FBP_GATE_ACTIVATION) plan->operations += simple;
     }
     plan->operations += plan->products;

@@ -15,12 +15,12 @@ static void *column_row(const struct fbp_plan *plan, const struct workspace *ws,
     return fbp_at(plan, ws->gate[g].statistics, (size_t)row * plan->gate[g].ld + j);
 }
 
-static struct fbp_norm norm_of(const struct pass *p, int g, size_t r0, size_t r1)
+static struct fbp_norm norm_of(const struct pass *p, int g, int to, size_t r0, size_t r1)
 {
     const struct gate *gate = &p->plan->gate[g];
     return (struct fbp_norm){
         .m = r1 - r0, .n = gate->width, .x = p->ws->gate[gate->in[0].from].out_row + r0,
-        .c = fbp_out_at(p, g, r0), .ldc = (ptrdiff_t)p->ws->gate[g].ld, .kept = kept_at(p, g, r0), .ldk = (ptrdiff_t)gate->ld,
+        .c = fbp_out_at(p, to, r0), .ldc = (ptrdiff_t)p->ws->gate[to].ld, .kept = kept_at(p, g, r0), .ldk = (ptrdiff_t)gate->ld,
         .gain = fbp_at(p->plan, p->plan->params, gate->w), .shift = gate->bias ? fbp_at(p->plan, p->plan->params, gate->w + gate->width) : NULL,
         .eps = gate->setting[0], .centered = gate->kind != FBP_GATE_RMS_NORM};
 }
@@ -36,12 +36,12 @@ static struct fbp_norm_grad norm_grad_of(const struct pass *p, int g, size_t r0,
         .centered = gate->kind != FBP_GATE_RMS_NORM, .add = !gate->in[0].first};
 }
 
-void fbp_row_norm_forward(const struct pass *p, int g, size_t r0, size_t r1)
+void fbp_row_norm_forward(const struct pass *p, int g, int to, size_t r0, size_t r1)
 {
-    struct fbp_norm f = norm_of(p, g, r0, r1);
+    struct fbp_norm f = norm_of(p, g, to, r0, r1);
     f.scale = p->ws->gate[g].statistics ? fbp_at(p->plan, p->ws->gate[g].statistics, r0) : NULL;
     p->plan->kernels->normalize_rows(&f);
-    fbp_activate(p, g, r0, r1);
+    fbp_activate(p, to, r0, r1);
 }
 
 void fbp_row_norm_backward(const struct pass *p, int g, size_t r0, size_t r1)
@@ -90,21 +90,21 @@ void fbp_batch_norm_statistics(const struct pass *p, int g, size_t j0, size_t j1
     plan->kernels->column_scales(n, variance, gate->setting[0], column_row(plan, p->ws, g, FBP_SCALE, j0));
 }
 
-void fbp_batch_norm_forward(const struct pass *p, int g, size_t r0, size_t r1)
+void fbp_batch_norm_forward(const struct pass *p, int g, int to, size_t r0, size_t r1)
 {
     const struct gate *gate = &p->plan->gate[g];
     if (p->result && gate->folds) {
         struct fbp_weights w = fbp_weights_of(p->plan, &p->plan->gate[gate->in[0].from]);
         w.b = gate->folded_weights;
-        fbp_product_forward(p, g, gate->in[0].from, w, gate->folded_bias, r0, r1);
+        fbp_product_forward(p, gate->in[0].from, to, w, gate->folded_bias, r0, r1);
         return;
     }
-    struct fbp_norm f = norm_of(p, g, r0, r1);
+    struct fbp_norm f = norm_of(p, g, to, r0, r1);
     if (p->result) fbp_batch_norm_statistics(p, g, 0, p->plan->gate[g].width);    /* prediction */
     f.mean = column_row(p->plan, p->ws, g, FBP_MEAN, 0);
     f.scale = column_row(p->plan, p->ws, g, FBP_SCALE, 0);
     p->plan->kernels->normalize_columns(&f);
-    fbp_activate(p, g, r0, r1);
+    fbp_activate(p, to, r0, r1);
 }
 
 /* Means of dZ and dZ X^ over the batch: before the gate's own backward. Given statistics do not depend on X: then they are 0. */

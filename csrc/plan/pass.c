@@ -54,7 +54,8 @@ void fbp_pass_rows(struct pass *p, size_t r0, size_t r1)
 {
     if (p->from == 0) load_inputs(p, r0, r1);
     for (int g = p->from; g < p->to && !stopped(p); g++)
-        if (fbp_gates[p->plan->gate[g].kind].forward) fbp_gates[p->plan->gate[g].kind].forward(p, g, r0, r1);
+        if (fbp_gates[p->plan->gate[g].kind].forward && !fbp_computed(p, g))
+            fbp_gates[p->plan->gate[g].kind].forward(p, g, fbp_lands(p, g), r0, r1);
 }
 
 static void load_targets(const struct pass *p, int k, size_t r0, size_t r1)

@@ -27,7 +27,7 @@ struct edge {
     int first;                      /* this edge is the first to write the gradient of `from`: it stores, others add */
     int last;                       /* ... the last: it also multiplies by f' of `from` */
     size_t column;                  /* of the gate's output where a part of a concatenation begins */
-    int lent;                       /* this edge of a sum writes nothing: the next one, of a product, starts from dZ of the sum */
+    int lent;                       /* this edge writes nothing: the next one, of a product, starts from dZ of the sum or activation */
     int start;                      /* ... which is this gate; 0: none */
 };
 
@@ -46,8 +46,16 @@ struct gate {
     int depends;                    /* on an input */
     int wanted;                     /* trainable parameters lie here or upstream: its gradient is needed */
     int output;                     /* the loss is the first to write its gradient */
-    int shares;                     /* its gradient is dZ of this gate, a sum; 0: it has a buffer of its own */
     int consumers;
+    /* what gates do for each other, see fuse.c; 0: nothing */
+    int shares;                     /* its gradient is dZ of this gate, a sum or an activation: it has no buffer of its own */
+    int then;                       /* its O is only the input of this activation, which it computes at once */
+    int sum;                        /* its O is only a term of this sum, which its product computes at once */
+    int product;                    /* of a sum: that product, and the term, the product or its activation */
+    int term;
+    int hands;                      /* of a sum: the term relu(..) whose dZ is made where the sum's gradient is */
+    int brief;                      /* its O is needed until its dZ is made, which takes its place */
+    int replaces;                   /* its gradient takes the place of that of this sum */
     /* where there are parameters */
     size_t parameters;              /* reals in W; 0: none */
     size_t weights, units;          /* rows of W, or of a constant matrix, but the bias; columns */
@@ -114,7 +122,8 @@ struct targets {
 struct workspace {
     struct fbp_arena arena;
     size_t rows;                    /* room for so many */
-    struct buffers *gate;
+    struct buffers *gate;           /* one of the next two */
+    struct buffers *apart, *shared; /* by hand, and in prediction; in a training step: see fuse.c */
     struct targets *target;         /* of each output */
     double *weight;                 /* of each row */
     struct workspace *next;         /* in the list of free ones */
@@ -199,9 +208,18 @@ struct fbp_weights {
 int fbp_graph_exists(const struct fbp_graph *graph);
 int fbp_graph_read(struct fbp_plan *plan, const struct fbp_graph *graph);
 void fbp_graph_order(struct fbp_plan *plan);
-void fbp_graph_share(struct fbp_plan *plan);
 void fbp_graph_measure_forward(struct fbp_plan *plan);
 void fbp_graph_measure(struct fbp_plan *plan);
+
+static inline int fbp_is_product(const struct gate *g) { return g->kind == FBP_GATE_DENSE || g->kind == FBP_GATE_MATMUL; }
+
+/* fuse.c */
+void fbp_fuse(struct fbp_plan *plan);
+void fbp_fuse_buffers(const struct fbp_plan *plan, struct buffers *b);
+int fbp_lands(const struct pass *p, int g);
+int fbp_computed(const struct pass *p, int g);
+int fbp_sum_of(const struct pass *p, int g, int to);
+int fbp_output_needed(const struct pass *p, int g);
 
 /* The row of the caller's arrays that is row r of the batch. */
 static inline int64_t fbp_source_row(const struct pass *p, size_t r)
@@ -215,10 +233,13 @@ void fbp_pass_step(struct pass *p, struct fbp_team *team);
 void fbp_pass_backward(struct pass *p, struct fbp_team *team);
 void fbp_pass_rows(struct pass *p, size_t r0, size_t r1);
 
-/* gates.c, embedding.c, norms.c: one gate, rows r0 .. r1 of the batch */
+/* gates.c, embedding.c, norms.c: one gate, rows r0 .. r1 of the batch. Forward, O of gate `to` is computed: of g itself, or of the
+ * activation that is all its output serves. */
+typedef void fbp_forward_fn(const struct pass *p, int g, int to, size_t r0, size_t r1);
 typedef void fbp_gate_fn(const struct pass *p, int g, size_t r0, size_t r1);
 struct fbp_gate_row {
-    fbp_gate_fn *forward, *backward;
+    fbp_forward_fn *forward;
+    fbp_gate_fn *backward;
 };
 extern const struct fbp_gate_row fbp_gates[FBP_GATE_COUNT];
 void fbp_activate(const struct pass *p, int g, size_t r0, size_t r1);
@@ -231,10 +252,10 @@ static inline char *fbp_grad_at(const struct pass *p, int g, size_t r)
 {
     return p->ws->gate[g].grad + r * p->plan->gate[g].ld * p->plan->kernels->size;
 }
-/* O = f([X 1] W) at gate g, X being the input of gate `of`, which has the shape of W. */
-void fbp_product_forward(const struct pass *p, int g, int of, struct fbp_weights w, const void *bias, size_t r0, size_t r1);
-fbp_gate_fn fbp_embedding_forward, fbp_embedding_backward, fbp_clear;
-fbp_gate_fn fbp_row_norm_forward, fbp_row_norm_backward, fbp_batch_norm_forward, fbp_batch_norm_backward;
+/* O of gate `to` = f([X 1] W), X being the input of gate `of`, which has the shape of W. */
+void fbp_product_forward(const struct pass *p, int of, int to, struct fbp_weights w, const void *bias, size_t r0, size_t r1);
+fbp_forward_fn fbp_embedding_forward, fbp_row_norm_forward, fbp_batch_norm_forward;
+fbp_gate_fn fbp_embedding_backward, fbp_clear, fbp_row_norm_backward, fbp_batch_norm_backward;
 void fbp_sum_columns(const struct fbp_plan *plan, size_t rows, struct fbp_columns f);
 void fbp_batch_norm_statistics(const struct pass *p, int g, size_t j0, size_t j1);
 void fbp_batch_norm_sums(const struct pass *p, int g, size_t j0, size_t j1);

@@ -95,6 +95,7 @@ int fbp_train(fbp_plan *plan, const struct fbp_array *x, const struct fbp_target
     if (status == FBP_OK) {
         plan->forward_rows = -1;
         plan->backward_wanted = 0;
+        plan->training->gate = plan->training->shared;
         fbp_weights_refresh(plan);
         atomic_int stop = 0, bad = FBP_OK;
         struct pass p = {.plan = plan, .ws = plan->training, .x = x, .y = y, .weights = run->weights, .order = run->order,
@@ -128,6 +129,7 @@ int fbp_forward(fbp_plan *plan, const struct fbp_array *x, int training, void *c
     if (status == FBP_OK) {
         plan->forward_rows = -1;
         plan->backward_wanted = 0;
+        plan->training->gate = plan->training->apart;
         fbp_weights_refresh(plan);
         atomic_int bad = FBP_OK;
         struct pass p = {.plan = plan, .ws = plan->training, .x = x, .rows = rows, .keep = 1, .training = training, .out = out,

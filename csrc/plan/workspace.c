@@ -60,10 +60,11 @@ int fbp_workspace_create(const struct fbp_plan *plan, size_t rows, int training,
 {
     struct workspace *ws = calloc(1, sizeof *ws);
     if (ws == NULL) return FBP_NO_MEMORY;
-    ws->gate = calloc((size_t)plan->gates, sizeof *ws->gate);
+    ws->apart = ws->gate = calloc((size_t)plan->gates, sizeof *ws->gate);
+    ws->shared = calloc((size_t)plan->gates, sizeof *ws->shared);
     ws->target = calloc((size_t)plan->outputs, sizeof *ws->target);
     ws->rows = rows;
-    int status = ws->gate && ws->target ? FBP_OK : FBP_NO_MEMORY;
+    int status = ws->gate && ws->shared && ws->target ? FBP_OK : FBP_NO_MEMORY;
     if (status == FBP_OK) {
         layout(plan, ws, training);
         status = fbp_arena_open(&ws->arena);
@@ -82,6 +83,8 @@ int fbp_workspace_create(const struct fbp_plan *plan, size_t rows, int training,
             if (b->grad) b->grad_row[r] = b->grad + r * stride;
         }
     }
+    memcpy(ws->shared, ws->apart, (size_t)plan->gates * sizeof *ws->shared);
+    if (training) fbp_fuse_buffers(plan, ws->shared);
     *result = ws;
     return FBP_OK;
 }
@@ -90,7 +93,8 @@ void fbp_workspace_destroy(struct workspace *ws)
 {
     if (ws == NULL) return;
     fbp_arena_close(&ws->arena);
-    free(ws->gate);
+    free(ws->apart);
+    free(ws->shared);
     free(ws->target);
     free(ws);
 }

@@ -93,6 +93,9 @@ def window_gemm(
     epilogue: int = 0,
     alpha: float = 0.0,
     o: Array | None = None,
+    second: int = 0,
+    x: Array | None = None,
+    c2: Array | None = None,
 ) -> None: ...
 def window_activation(
     isa: str,

@@ -2,7 +2,8 @@
 
 cdef extern from "window.h" nogil:
     int fbp_window_gemm(const char *isa, int dtype, int form, int packed, size_t m, size_t n, size_t k, const void *a,
-                        const void *b, const void *start, void *c, int epilogue, double alpha, const void *o)
+                        const void *b, const void *start, void *c, int epilogue, double alpha, const void *o, int second,
+                        const void *x, void *c2)
     int fbp_window_activation(const char *isa, int dtype, int act, int backward, double a, size_t m, size_t n, void *z,
                               void *o, size_t calls)
     void fbp_window_row(int act, int *keeps, double *parameter)
@@ -28,15 +29,15 @@ cdef _done(int status, str isa):
         raise _error(status, isa)
 
 
-def window_gemm(str isa, int form, int packed, a, b, start, c, int epilogue=0, double alpha=0.0, o=None):
-    """See csrc/window.h; the result replaces c."""
+def window_gemm(str isa, int form, int packed, a, b, start, c, int epilogue=0, double alpha=0.0, o=None, int second=0, x=None, c2=None):
+    """See csrc/window.h; the results replace c and c2."""
     cdef str dtype = c.dtype.name
     cdef _Array aa = _plain(a, dtype), ba = _plain(b, dtype), sa = _plain(start, dtype), ca = _plain(c, dtype)
-    cdef _Array oa = _plain(o, dtype)
+    cdef _Array oa = _plain(o, dtype), xa = _plain(x, dtype), c2a = _plain(c2, dtype)
     cdef size_t k = aa.a.rows if form == 2 else aa.a.cols
     cdef bytes name = isa.encode()
     _done(fbp_window_gemm(name, _dtype_number(dtype), form, packed, ca.a.rows, ca.a.cols, k, aa.a.data, ba.a.data, sa.a.data,
-                          <void *>ca.a.data, epilogue, alpha, oa.a.data), isa)
+                          <void *>ca.a.data, epilogue, alpha, oa.a.data, second, xa.a.data, <void *>c2a.a.data), isa)
 
 
 def window_activation(str isa, int act, z, o=None, size_t calls=1, *, slopes=None, parameter=None):
