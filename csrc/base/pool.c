@@ -13,17 +13,19 @@
 #define WAKE_OPERATIONS 1e7     /* work that pays for waking a worker: some tens of microseconds */
 #define WAKE_EVERY 64           /* smaller calls in a row, one of which wakes the workers: together they may pay, too */
 
-/* What is on offer: number of the phase (40 bits), workers that may help (8), parts left (16). A part is taken by lowering
- * the last; until it is done, the phase cannot end, so what describes the phase stays as it is. */
-#define TICKET(phase, helpers, left) ((uint64_t)(phase) << 24 | (uint64_t)(helpers) << 16 | (uint64_t)(left))
-#define LEFT(ticket) ((int)((ticket) & 0xffff))
-#define HELPERS(ticket) ((int)((ticket) >> 16 & 0xff))
+/* What is on offer: number of the phase (24 bits), workers that may help (8), the parts left, low .. high (16 bits each). One is
+ * taken at either end; until it is done, the phase cannot end, so what describes the phase stays as it is. */
+#define TICKET(phase, helpers, low, high) \
+    ((uint64_t)(phase) << 40 | (uint64_t)(helpers) << 32 | (uint64_t)(low) << 16 | (uint64_t)(high))
+#define HIGH(ticket) ((int)((ticket) & 0xffff))
+#define LOW(ticket) ((int)((ticket) >> 16 & 0xffff))
+#define HELPERS(ticket) ((int)((ticket) >> 32 & 0xff))
+#define NEXT_LOW ((uint64_t)1 << 16)
 
 static struct {
     _Alignas(128) _Atomic uint64_t ticket;
     fbp_task *task;
     void *context;
-    int parts;
     _Alignas(128) atomic_int done;      /* parts done by workers in this phase */
     _Alignas(128) atomic_int asleep;    /* workers */
     pthread_mutex_t busy;               /* held by the call that uses the pool */
@@ -58,7 +60,7 @@ static void after_fork(void)
     pthread_cond_init(&pool.wake, NULL);
     pool.workers = 0;
     atomic_store(&pool.asleep, 0);
-    atomic_store(&pool.ticket, TICKET(++pool.phase, 0, 0));
+    atomic_store(&pool.ticket, TICKET(++pool.phase, 0, 0, 0));
     atomic_fetch_add(&fork_generation, 1);
 }
 
@@ -80,17 +82,21 @@ static int core_here(void) { return -1; }
 static void move_aside(pthread_t worker, int core) { (void)worker, (void)core; }
 #endif
 
-static int offered(uint64_t ticket, int thread) { return LEFT(ticket) > 0 && thread <= HELPERS(ticket); }
+static int offered(uint64_t ticket, int thread) { return LOW(ticket) < HIGH(ticket) && thread <= HELPERS(ticket); }
 
-/* One part for this thread, if there is any. */
+/* One part for this thread, if there is any. Every other thread comes from the other end: parts that follow each other need the same
+ * arrays, which then lie in one core's cache and not in two. */
 static int take_part(int thread)
 {
+    const int from_high = thread % 2;
     uint64_t ticket = atomic_load_explicit(&pool.ticket, memory_order_acquire);
-    while (offered(ticket, thread))
-        if (atomic_compare_exchange_weak_explicit(&pool.ticket, &ticket, ticket - 1, memory_order_acq_rel, memory_order_acquire)) {
-            pool.task(pool.context, pool.parts - LEFT(ticket), thread);
+    while (offered(ticket, thread)) {
+        const uint64_t rest = from_high ? ticket - 1 : ticket + NEXT_LOW;
+        if (atomic_compare_exchange_weak_explicit(&pool.ticket, &ticket, rest, memory_order_acq_rel, memory_order_acquire)) {
+            pool.task(pool.context, from_high ? HIGH(ticket) - 1 : LOW(ticket), thread);
             return 1;
         }
+    }
     return 0;
 }
 
@@ -182,9 +188,9 @@ void fbp_team_run(struct fbp_team *team, fbp_task *task, void *context, int part
         for (int part = 0; part < parts; part++) task(context, part, 0);
         return;
     }
-    pool.task = task, pool.context = context, pool.parts = parts;
+    pool.task = task, pool.context = context;
     atomic_store_explicit(&pool.done, 0, memory_order_relaxed);
-    atomic_store(&pool.ticket, TICKET(++pool.phase, team->threads - 1, parts - 1));
+    atomic_store(&pool.ticket, TICKET(++pool.phase, team->threads - 1, 1, parts));
     if (team->wake && atomic_load(&pool.asleep) > 0) wake_up();
     int mine = 1;
     task(context, 0, 0);
