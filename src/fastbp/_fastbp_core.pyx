@@ -1,4 +1,4 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, freethreading_compatible=True
+# cython: language_level=3, boundscheck=False, wraparound=False, freethreading_compatible=True, binding=False
 """The binding: array -> pointer, status -> exception, GIL off. It holds no arithmetic.
 
 Every array argument is a NumPy array or made into one; it is read in place and held while the GIL is released. One function
