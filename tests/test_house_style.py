@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -27,6 +29,16 @@ def name_of(path: Path) -> str:
 
 
 # Tests ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
+@pytest.mark.parametrize("program", sorted(TESTS.glob("*.c")), ids=lambda path: path.name)
+def test_programs_of_make_targets_compile(program: Path) -> None:
+    """They run for minutes, so not here."""
+    flags = ["-std=gnu11", "-Wall", "-Werror", "-fsyntax-only", "-I", str(CSRC)]
+    done = subprocess.run(["cc", *flags, str(program)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
 
 TOLERANT = {"assert_allclose": "rtol", "allclose": "rtol", "isclose": "rtol"}
 FORBIDDEN = {"assert_almost_equal", "assert_array_almost_equal", "assertAlmostEqual", "assert_approx_equal"}

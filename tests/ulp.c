@@ -130,7 +130,7 @@ static void run(fbp_tile_fn *fn, void *y, const void *x, size_t size)
 {
     memcpy(y, x, CHUNK * size);
     const fbp_float_mode mode = fbp_float_enter();
-    fn(y, CHUNK, NULL, 0, 1, CHUNK, 1);
+    fn(&(struct fbp_tile){.m = 1, .n = CHUNK, .x = y, .c = y, .ldx = CHUNK, .ldc = CHUNK, .a = 1});
     fbp_float_leave(mode);
 }
 
