@@ -42,9 +42,8 @@ struct fbp_tile {
 };
 typedef void fbp_tile_fn(const struct fbp_tile *);
 
-/* Called for every tile of a product after it is stored: rows i .. i + m, at most FBP_TILE_ROWS of them, of columns j .. j + n. */
+/* Called for every tile of a product after it is stored: rows i .. i + m of columns j .. j + n. */
 typedef void fbp_after_fn(const void *context, size_t i, size_t j, size_t m, size_t n);
-#define FBP_TILE_ROWS 64
 
 /* One product, C (m x n) = epilogue(S), S = start + sum over k of a_k b_k, one chain of FMAs per element in increasing k.
  *   gemm_rows: a_k = a[i][a0 + k]      A is given by pointers to its rows (forward, input gradient)
