@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import assert_same_bits
+from cases import Array, assert_same_bits
 from gate_cases import data, everything
+
+import fastbp as fb
 
 SECONDS = 120  # until a thread counts as hung
 x, y = data(60, "float32")
@@ -60,6 +62,43 @@ def test_predictions_beside_training(units: int) -> None:
 
     side_by_side(train, predict, predict)
     assert_same_bits(plan.params().copy(), twin.params().copy())
+
+
+def test_calls_are_let_in_in_the_order_in_which_they_came() -> None:
+    """A step waits for a prediction, and later predictions for the step: without end, they would starve it."""
+    entered: list[str] = []
+    first_is_in, first_may_go = threading.Event(), threading.Event()
+
+    def f(z: Array) -> Array:
+        entered.append(threading.current_thread().name)
+        if entered == ["first"]:
+            first_is_in.set()
+            first_may_go.wait(SECONDS)
+        return z
+
+    net = fb.Sequential([fb.Input(2), fb.Dense(2, (f, np.ones_like))], loss="squared_error", optimizer=fb.SGD(0.1), seed=0)
+    few = np.ones((3, 2), np.float32)
+
+    def started(name: str, work: Callable[[], object]) -> threading.Thread:
+        thread = threading.Thread(target=work, name=name, daemon=True)
+        thread.start()
+        return thread
+
+    threads = [started("first", lambda: net.predict(few))]
+    assert first_is_in.wait(SECONDS)
+    threads.append(started("step", lambda: net.train_step(few, few)))
+    for _ in range(1000):  # once the step waits, a prediction does, too
+        threads.append(started("later", lambda: net.predict(few)))
+        threads[-1].join(1)
+        if threads[-1].is_alive():
+            break
+    assert threads[-1].is_alive(), "predictions go past a step that waits"
+    before = len(entered)
+    first_may_go.set()
+    for thread in threads:
+        thread.join(SECONDS)
+        assert not thread.is_alive(), "hung"
+    assert entered[before:] == ["step", "later"]
 
 
 def test_everything_beside_everything() -> None:

@@ -247,12 +247,20 @@ static void forget_parent(struct fbp_lock *lock)
     atomic_store(lock->forked, 1);
 }
 
+/* To those who wait, with the mutex held. */
+static void tell(struct fbp_lock *lock)
+{
+    if (lock->next != lock->turn) pthread_cond_broadcast(&lock->changed);
+}
+
 void fbp_lock_read(struct fbp_lock *lock)
 {
     forget_parent(lock);
     pthread_mutex_lock(&lock->mutex);
-    while (lock->writer) pthread_cond_wait(&lock->changed, &lock->mutex);
+    for (const unsigned mine = lock->next++; lock->turn != mine || lock->writer;) pthread_cond_wait(&lock->changed, &lock->mutex);
+    lock->turn++;
     lock->readers++;
+    tell(lock);                                     /* the next may be a reader, too */
     pthread_mutex_unlock(&lock->mutex);
 }
 
@@ -260,7 +268,9 @@ void fbp_lock_write(struct fbp_lock *lock)
 {
     forget_parent(lock);
     pthread_mutex_lock(&lock->mutex);
-    while (lock->writer || lock->readers) pthread_cond_wait(&lock->changed, &lock->mutex);
+    for (const unsigned mine = lock->next++; lock->turn != mine || lock->writer || lock->readers;)
+        pthread_cond_wait(&lock->changed, &lock->mutex);
+    lock->turn++;
     lock->writer = 1;
     pthread_mutex_unlock(&lock->mutex);
 }
@@ -270,7 +280,7 @@ void fbp_lock_share(struct fbp_lock *lock)
     pthread_mutex_lock(&lock->mutex);
     lock->writer = 0;
     lock->readers = 1;
-    pthread_cond_broadcast(&lock->changed);
+    tell(lock);
     pthread_mutex_unlock(&lock->mutex);
 }
 
@@ -279,6 +289,6 @@ void fbp_lock_release(struct fbp_lock *lock)
     pthread_mutex_lock(&lock->mutex);
     if (lock->writer) lock->writer = 0;
     else lock->readers--;
-    pthread_cond_broadcast(&lock->changed);
+    tell(lock);
     pthread_mutex_unlock(&lock->mutex);
 }

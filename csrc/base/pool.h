@@ -52,12 +52,13 @@ static inline void fbp_share(int64_t n, int part, int parts, int64_t *from, int6
     *to = *from + low + (part < larger);
 }
 
-/* Many readers or one writer; free again in a forked child, whoever held it: then *forked is raised, since what the lock
- * guards may be half-way through a change. */
+/* Many readers or one writer, in the order in which they came, so that neither starves the other; free again in a forked child, whoever
+ * held it: then *forked is raised, since what the lock guards may be half-way through a change. */
 struct fbp_lock {
     pthread_mutex_t mutex;
     pthread_cond_t changed;
     int readers, writer;
+    unsigned next, turn;            /* number that the next to come draws, and that of the next to be let in */
     unsigned generation;
     atomic_int *forked;
 };
