@@ -8,6 +8,11 @@
 #include "vmath.h"
 #include "vslope.h"
 
+/* Rows i of a tile. */
+INLINE const real *x_row(const struct fbp_tile *t, size_t i) { return (const real *)t->x + (ptrdiff_t)i * t->ldx; }
+INLINE real *c_row(const struct fbp_tile *t, size_t i) { return (real *)t->c + (ptrdiff_t)i * t->ldc; }
+INLINE real *o_row(const struct fbp_tile *t, size_t i) { return (real *)t->o + (ptrdiff_t)i * t->ldo; }
+
 /* What a function makes of a register c of a tile, and of the same register of o. */
 typedef vec register_fn(vec c, vec *o, double a);
 enum o_use { NOTHING, READS, WRITES };
@@ -20,8 +25,8 @@ INLINE void each(register_fn *f, enum o_use use, const struct fbp_tile *t)
     const double a = t->a;
     const vtail tail = vtail_of(n % VL ? n % VL : VL);
     for (size_t i = 0; i < t->m; i++) {
-        const real *x = (const real *)t->x + (ptrdiff_t)i * t->ldx;
-        real *c = (real *)t->c + (ptrdiff_t)i * t->ldc, *o = use == NOTHING ? c : (real *)t->o + (ptrdiff_t)i * t->ldo;
+        const real *x = x_row(t, i);
+        real *c = c_row(t, i), *o = use == NOTHING ? c : o_row(t, i);
         size_t j = 0;
         for (; j + 2 * VL <= n; j += 2 * VL) {
             vec p = use == READS ? vload(o + j) : vzero(), q = use == READS ? vload(o + j + VL) : vzero();
@@ -46,8 +51,8 @@ INLINE void each(register_fn *f, enum o_use use, const struct fbp_tile *t)
     }
 }
 
-/* Three kinds of tile functions, each of an expression in c, o and a: forward, c = f(c); the same, but it also leaves f'(c) in *o
- * where slopes are wanted; backward, c = c f', with f' taken from o = f(z). */
+/* Three kinds of tile functions, each of an expression in c, o and a: forward, f(c); the same, but it also leaves f'(c) in *o
+ * where slopes are wanted; backward, c f', with f' taken from o = f(z). */
 #define REGISTER_FN(name, expr)                                                                     \
     INLINE vec name##_of(vec c, vec *o, double a) { (void)o, (void)a; return expr; }
 #define TILE_FN(name, use)                                                                          \
@@ -165,11 +170,6 @@ INLINE real row_exp_sum(const real *z, real max, real *e, size_t n)
         }
     return vsum_lanes(s);
 }
-
-/* Rows i of a tile. */
-INLINE const real *x_row(const struct fbp_tile *t, size_t i) { return (const real *)t->x + (ptrdiff_t)i * t->ldx; }
-INLINE real *c_row(const struct fbp_tile *t, size_t i) { return (real *)t->c + (ptrdiff_t)i * t->ldc; }
-INLINE real *o_row(const struct fbp_tile *t, size_t i) { return (real *)t->o + (ptrdiff_t)i * t->ldo; }
 
 /* Softmax of a row: O_j = exp(z_j - max) / sum. */
 static void softmax_forward(const struct fbp_tile *t)

@@ -107,7 +107,7 @@ void fbp_fuse_buffers(const struct fbp_plan *plan, struct buffers *b)
 /* ---- in a pass ----------------------------------------------------------------------------------------------------------------- */
 
 /* Whether O of gate g is a result that is asked for: all are, by hand. */
-static int seen(const struct pass *p, int g)
+int fbp_seen(const struct pass *p, int g)
 {
     for (int i = 0; i < p->results; i++)
         if (p->result[i].node == g) return 1;
@@ -118,7 +118,7 @@ static int seen(const struct pass *p, int g)
 int fbp_lands(const struct pass *p, int g)
 {
     const int then = p->plan->gate[g].then;
-    return then && !seen(p, g) ? then : g;
+    return then && !fbp_seen(p, g) ? then : g;
 }
 
 /* The sum that the product g, whose output is that of gate `to`, computes as well; or 0. */
@@ -133,12 +133,12 @@ int fbp_computed(const struct pass *p, int g)
 {
     const struct gate *gate = &p->plan->gate[g];
     if (gate->kind == FBP_GATE_ACTIVATION) return fbp_lands(p, gate->in[0].from) == g;
-    return gate->product && fbp_lands(p, gate->product) == gate->term && fbp_sum_of(p, gate->product, gate->term) == g;
+    return gate->product && fbp_lands(p, gate->product) == gate->term;
 }
 
 /* Whether O of gate g, which a sum has taken in, is needed for anything else. */
 int fbp_output_needed(const struct pass *p, int g)
 {
     const struct fbp_act_kernels *act = &p->plan->kernels->act[p->plan->gate[g].act];
-    return seen(p, g) || (p->result == NULL && act->backward && !act->keeps);
+    return fbp_seen(p, g) || (p->result == NULL && act->backward && !act->keeps);
 }

@@ -128,7 +128,7 @@ static void dense_forward(const struct pass *p, int g, int to, size_t r0, size_t
     const struct fbp_plan *plan = p->plan;
     const struct gate *gate = &plan->gate[g];
     const void *bias = gate->bias ? plan->params + bytes(plan, gate->w + gate->weights * gate->width) : NULL;
-    if (gate->folded && p->result && !fbp_output_needed(p, g)) return;
+    if (gate->folded && p->result && !fbp_seen(p, g)) return;
     fbp_product_forward(p, g, to, fbp_weights_of(plan, gate), bias, r0, r1);
 }
 

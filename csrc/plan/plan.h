@@ -216,6 +216,7 @@ static inline int fbp_is_product(const struct gate *g) { return g->kind == FBP_G
 /* fuse.c */
 void fbp_fuse(struct fbp_plan *plan);
 void fbp_fuse_buffers(const struct fbp_plan *plan, struct buffers *b);
+int fbp_seen(const struct pass *p, int g);
 int fbp_lands(const struct pass *p, int g);
 int fbp_computed(const struct pass *p, int g);
 int fbp_sum_of(const struct pass *p, int g, int to);
