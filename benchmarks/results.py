@@ -75,7 +75,7 @@ class Measured:
     @property
     def limit(self) -> float:
         """Seconds the operations take at the FMA peak of the threads' cores; 0 if the peak is unknown."""
-        return self.operations / (self.threads * max(self.peak)) if self.peak else 0.0
+        return self.operations / (self.threads * median(self.peak)) if self.peak else 0.0
 
     def ratio(self, label: str, to: str = OWN) -> float | None:
         """How many times as long as `to` a lane takes, minimum to minimum; None if one of them has no times."""
@@ -90,8 +90,11 @@ class Measured:
         return median(a / b for a, b in zip(rows[label].seconds, rows[to].seconds, strict=True))
 
     def share(self, label: str) -> float | None:
-        """The share of the FMA peak."""
-        return self.limit / self.done[label].best if label in self.done and self.peak else None
+        """The share of the FMA peak: the median over the rounds, each with its own peak."""
+        if label not in self.done or not self.peak:
+            return None
+        operations = self.operations / self.threads
+        return median(operations / (s * peak) for s, peak in zip(self.done[label].seconds, self.peak, strict=True))
 
     def runner_up(self) -> tuple[str, float] | None:
         """The fastest peer and its ratio."""

@@ -74,9 +74,9 @@ class Result:
     >>> from fastbp.bench import Result
     >>> from fastbp.workloads import Workload
     >>> work = Workload("small", (1000, 1000), 1)
-    >>> result = Result(work, 1, (0.0, 0.0), reference=[5e-4, 4e-4], fastbp=[1e-4, 2e-4], peak=[50e9])
+    >>> result = Result(work, 1, (0.0, 0.0), reference=[5e-4, 4e-4], fastbp=[1e-4, 2e-4], peak=[50e9, 50e9])
     >>> print(f"{result.ratio:.1f} {result.gflops:.1f} {result.share:.2f}")
-    4.0 40.0 0.80
+    4.0 40.0 0.60
     """
 
     workload: Workload
@@ -98,8 +98,9 @@ class Result:
 
     @property
     def share(self) -> float:
-        """The same as a share of the best peak seen, times the number of threads."""
-        return self.gflops / (self.threads * max(self.peak) * 1e-9)
+        """The share of the FMA peak of `threads` cores: the median over the rounds, each with its own peak."""
+        operations = self.workload.operations / self.threads
+        return median(operations / (s * peak) for s, peak in zip(self.fastbp, self.peak, strict=True))
 
     def row(self) -> str:
         """Return the line of the table."""
@@ -122,7 +123,7 @@ class Result:
             "ratio_median_of_rounds": median(r / f for r, f in zip(self.reference, self.fastbp, strict=True)),
             "gflops": self.gflops,
             "share_of_peak": self.share,
-            "peak_gflops_one_core": max(self.peak) * 1e-9,
+            "peak_gflops_one_core": median(self.peak) * 1e-9,
             "rounds": {**{f"{name}_us": values for name, values in us.items()}, "peak_flops": self.peak},
         }
 

@@ -46,7 +46,7 @@ def isa_names() -> tuple[str, ...]:
 def fma_peak(isa: str | None = None, dtype: str = "float32", seconds: float = 0.05) -> float:
     """Return the floating-point operations per second of one core in a loop of independent fused multiply-adds.
 
-    The best of many rounds of a few microseconds within `seconds`: what no kernel can exceed.
+    The mean over `seconds`, at whatever clock the core has meanwhile: measure it beside what is to be compared with it.
     """
     return core.fma_peak(isa, dtype, seconds)
 
