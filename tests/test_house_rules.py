@@ -168,7 +168,7 @@ CONDITIONS = re.compile(r"^\s*#\s*(if|ifdef|ifndef|elif|else|endif)\b.*$", re.M)
 
 @pytest.mark.parametrize("path", sorted(KERNELS.glob("*.h")), ids=name_of)
 def test_no_conditions_inside_of_kernels(path: Path) -> None:
-    """Differences between ISAs live in vec.h, vtrans.h and the stubs; vmath.h and vslope.h hold constants of each dtype."""
+    """Differences between ISAs live in vec.h, vtrans.h and the stubs, between dtypes in vmath.h and vslope.h."""
     if path.name in ("vec.h", "vtrans.h"):
         pytest.skip("the place of the differences")
     conditions = [match.group().strip() for match in CONDITIONS.finditer(code(path))]
@@ -179,7 +179,8 @@ def test_no_conditions_inside_of_kernels(path: Path) -> None:
     if path.name not in ("vmath.h", "vslope.h"):
         assert conditions == [guard, "#endif"]
         return
-    assert conditions == [guard, "#if FBP_REAL == 32", "#else", "#endif", "#endif"]
+    choices = (len(conditions) - 2) // 3
+    assert choices > 0 and conditions == [guard, *["#if FBP_REAL == 32", "#else", "#endif"] * choices, "#endif"]
     constants = code(path).split("#if FBP_REAL == 32")[1].split("#endif")[0]
     for word in ("INLINE", "return", "(vec"):
         assert word not in constants
@@ -226,7 +227,9 @@ def test_flags_that_change_bits() -> None:
                 r"-ffast-math|-Ofast|-march=native|-mtune=native|unsafe-math|fp-model", path.read_text()
             ), path
             assert not re.search(
-                r"fp-contract=(?!off)|pragma\s+GCC\s+optimize|pragma\s+STDC\s+FP_CONTRACT\s+ON", path.read_text()
+                r"fp-contract=(?!off)|pragma\s+GCC\s+optimize(?!\(\"schedule-insns\", \"sched-pressure\"\))"
+                r"|pragma\s+STDC\s+FP_CONTRACT\s+ON",
+                path.read_text(),
             )
     assert '"-ffp-contract=off"' in (ROOT / "setup.py").read_text()
 

@@ -17,8 +17,18 @@ INLINE real *o_row(const struct fbp_tile *t, size_t i) { return (real *)t->o + (
 typedef vec register_fn(vec c, vec *o, double a);
 enum o_use { NOTHING, READS, WRITES };
 
-/* The loop over a tile: f on whole registers, two side by side to hide latency, then on the tail. f and `use` are constants
- * where this is inlined. */
+/* f on registers j, j + VL, ... of a row, side by side to hide latency. */
+INLINE void registers(register_fn *f, enum o_use use, const real *x, real *c, real *o, double a, const int count)
+{
+    vec y[4], p[4];
+    UNROLL for (int r = 0; r < count; r++) p[r] = use == READS ? vload(o + r * VL) : vzero();
+    UNROLL for (int r = 0; r < count; r++) y[r] = f(vload(x + r * VL), &p[r], a);
+    UNROLL for (int r = 0; r < count; r++) vstore(c + r * VL, y[r]);
+    if (use == WRITES)
+        UNROLL for (int r = 0; r < count; r++) vstore(o + r * VL, p[r]);
+}
+
+/* The loop over a tile: f on whole registers, then on the tail. f and `use` are constants where this is inlined. */
 INLINE void each(register_fn *f, enum o_use use, const struct fbp_tile *t)
 {
     const size_t n = t->n;
@@ -28,21 +38,8 @@ INLINE void each(register_fn *f, enum o_use use, const struct fbp_tile *t)
         const real *x = x_row(t, i);
         real *c = c_row(t, i), *o = use == NOTHING ? c : o_row(t, i);
         size_t j = 0;
-        for (; j + 2 * VL <= n; j += 2 * VL) {
-            vec p = use == READS ? vload(o + j) : vzero(), q = use == READS ? vload(o + j + VL) : vzero();
-            const vec y = f(vload(x + j), &p, a), z = f(vload(x + j + VL), &q, a);
-            vstore(c + j, y);
-            vstore(c + j + VL, z);
-            if (use != WRITES) continue;
-            vstore(o + j, p);
-            vstore(o + j + VL, q);
-        }
-        if (j + VL <= n) {
-            vec p = use == READS ? vload(o + j) : vzero();
-            vstore(c + j, f(vload(x + j), &p, a));
-            if (use == WRITES) vstore(o + j, p);
-            j += VL;
-        }
+        for (; j + 4 * VL <= n; j += 4 * VL) registers(f, use, x + j, c + j, o + j, a, 4);
+        for (; j + VL <= n; j += VL) registers(f, use, x + j, c + j, o + j, a, 1);
         if (j < n) {
             vec p = use == READS ? vload_tail(o + j, tail) : vzero();
             vstore_tail(c + j, f(vload_tail(x + j, tail), &p, a), tail);

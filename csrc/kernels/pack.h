@@ -7,7 +7,6 @@
 #include "vtrans.h"
 
 #define NR (NV * VL)
-#define UNROLL _Pragma("GCC unroll 16")          /* arrays of vectors become registers only when every loop is unrolled */
 
 INLINE void pack_columns(real *w, ptrdiff_t ldw, size_t rows, size_t cols, real *wp, const int back)
 {

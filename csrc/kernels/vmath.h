@@ -4,7 +4,8 @@
  * n is found by adding 1.5 2^MANTISSA, which rounds to an integer in the low bits; shifted to the exponent's place they are 2^n.
  * Sums are made of 2^n p and 2^n, rather than of a rounded e^x: this, and |x| instead of x where there is a symmetry, keeps each
  * function within MAX_ULP of tests/bounds.py for every float32 (`make ulp`). The coefficients are minimax fits, rounded one
- * after the other and the rest fitted again; they err by less than 0.1 ULP. No table, no libm, no reciprocal estimate.
+ * after the other and the rest fitted again; they err by less than 0.1 ULP, those of softplus by less than 0.5. No libm, no
+ * reciprocal estimate.
  */
 #ifndef FBP_VMATH_H
 #define FBP_VMATH_H
@@ -104,14 +105,40 @@ INLINE vec vtanh(vec x)
     return vreal(vbits(vselect(vless(ax, vset1(TANH_SMALL)), vfnma(q, h, h), q)) | (vbits(x) & vbits1(SIGN_BIT)));
 }
 
+#if FBP_REAL == 32
+/* Columns: Q of n = 0, that of n <= -7, then of n = -6, ..., -1: n in three bits. Rows: the coefficients of 1, r, ..., r^6. */
+static _Alignas(64) const real softplus_q[][16] = {
+    TABLE(0x1.62e430p-1f, 1, 0x1.fc0a8cp-1f, 0x1.f829b0p-1f, 0x1.f0a30cp-1f, 0x1.e27076p-1f, 0x1.c8ff7cp-1f, 0x1.9f323ep-1f),
+    TABLE(0x1p-1f, 1, 0x1.f81f82p-1f, 0x1.f07c1ep-1f, 0x1.e1e1e0p-1f, 0x1.c71c70p-1f, 0x1.99999ap-1f, 0x1.555554p-1f),
+    TABLE(0x1.ffffb6p-4f, 0x1.fffffcp-2f, 0x1.f05d08p-2f, 0x1.e1718ep-2f, 0x1.c5894cp-2f, 0x1.948c02p-2f, 0x1.47ae96p-2f, 0x1.c71dfcp-3f),
+    TABLE(-0x1.368cd8p-24f, 0x1.555492p-3f, 0x1.40b9fap-3f, 0x1.2d837ap-3f, 0x1.0acaeep-3f, 0x1.a38ae6p-4f, 0x1.0624dcp-4f, 0x1.949262p-6f),
+    TABLE(-0x1.54f1b6p-8f, 0x1.5558bep-5f, 0x1.2d7886p-5f, 0x1.07c7fep-5f, 0x1.93dc7ap-6f, 0x1.b51d4cp-7f, 0x1.0d6b5cp-10f, -0x1.981e66p-8f),
+    TABLE(0x1.dff466p-21f, 0x1.1239e0p-7f, 0x1.a54e52p-8f, 0x1.35f528p-8f, 0x1.187b8cp-9f, -0x1.06d5fcp-10f, -0x1.8190bap-9f, -0x1.0d5b52p-9f),
+    TABLE(0x1.47eac4p-12f, 0x1.6a3fb4p-10f, 0x1.8d2c96p-12f, 0x1.52dc62p-11f, -0x1.894174p-12f, -0x1.0600f8p-11f, -0x1.d252bcp-12f, 0x1.b9506p-12f),
+};
+#define MOST_NEGATIVE (-7)     /* the last n that has a column */
+
+/* log(1 + e^x) = max(0, x) + log1p(e^-|x|), where e^-|x| = 2^n e^r and log1p(2^n e^r) = 2^n Q(r), a polynomial for each n > -7. From
+ * there on e = 2^n Q(r) is e^-|x|, and log1p(e) = e + e^2 (a + b e). Q is summed by halves: it waits for one sum less after another. */
+INLINE vec vsoftplus(vec x)
+{
+    vec t, n, r = vreduce(vmax(vset1(-POWER_MAX), vreal(vbits(x) | vbits1(SIGN_BIT))), 0, &t, &n);
+    vec column = vmax(vset1((real)TO_INTEGER + MOST_NEGATIVE), t), c[7], r2 = r * r;
+    for (int i = 0; i < 7; i++) c[i] = vlookup(softplus_q[i], column);
+    vec q = vfma(r2, vfma(r2, vfma(r2, c[6], vfma(r, c[5], c[4])), vfma(r, c[3], c[2])), vfma(r, c[1], c[0]));
+    vec e = vscale_normal(q, t, n), small = vselect(vless(n, vset1(MOST_NEGATIVE + 1)), e, vzero());
+    return vmax(vzero(), x) + vfma(e, small * vfma(small, vset1(0x1.516f00p-2f), vset1(-0x1.fffc9ap-2f)), e);
+}
+#else
 /* log(1 + e^x) = max(0, x) + log1p(e), e = e^-|x|, and log1p(e) = e - s (e - z R(z)), s = e / (2 + e), z = s^2. */
 INLINE vec vsoftplus(vec x)
 {
     vec t, n, r = vreduce(vmax(vset1(-POWER_MAX), vreal(vbits(x) | vbits1(SIGN_BIT))), 0, &t, &n);
-    vec e = vreal(vbits(vfma(r, HORNER(r, exp_p), vset1(1))) + (vbits(t) << MANTISSA));
+    vec e = vscale_normal(vfma(r, HORNER(r, exp_p), vset1(1)), t, n);
     vec s = e / (vset1(2) + e), z = s * s;
     return vmax(vzero(), x) + vfma(s, vfma(z, HORNER(z, log_r), -e), e);
 }
+#endif
 
 /* The derivative of softplus, 1 / (1 + e^-x), from o = log(1 + e^x): 1 - e^-o = (1 - 2^n) - 2^n p */
 INLINE vec vsoftplus_slope(vec o)
