@@ -51,7 +51,8 @@ static __attribute__((noinline)) void narrow_columns(const struct fbp_gemm *g, s
             const real *const *a = (const real *const *)g->a + i;
             for (size_t p = 0; p < g->k; p += NARROW_K) {
                 const size_t k = g->k - p < NARROW_K ? g->k - p : NARROW_K;
-                for (size_t x = 0; x < k; x++) at[x] = block + x * rows;
+                const real *row = block;
+                for (size_t x = 0; x < k; x++, row += rows) at[x] = row;
                 for (size_t q = 0; q < parts; q++) narrow_transpose(a + q * VL, g->a0 + (ptrdiff_t)p, k, block + q * VL, rows);
                 fma(sum, at, 0, t->b + (ptrdiff_t)p * t->ldb, t->ldb, k);
             }
