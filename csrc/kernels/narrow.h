@@ -50,14 +50,22 @@ static void narrow_start(const struct tile *t, size_t n, size_t parts, vec *sum)
     for (size_t j = 0; j < n; j++) sum[j * parts] = r[j];
 }
 
-/* Epilogue and stores of VL rows. */
-static void narrow_finish(const struct tile *t, size_t n, size_t parts, const vec *sum)
+/* Epilogue and stores of VL rows, of up to quarters * QUARTER columns. */
+INLINE void narrow_rows(const struct tile *t, size_t n, size_t parts, const vec *sum, const int quarters)
 {
     vec r[VL], rows[VL][NV];
-    for (size_t j = 0; j < (size_t)VL; j++) r[j] = j < n ? sum[j * parts] : vzero();
-    transpose(r);
+    UNROLL for (int j = 0; j < VL; j++) r[j] = (size_t)j < n ? sum[(size_t)j * parts] : vzero();
+    transpose_first(r, quarters);
     UNROLL for (int i = 0; i < VL; i++) rows[i][0] = r[i];
     tile_store(VL, 1, t, rows, 0, 1);
+}
+static void narrow_finish(const struct tile *t, size_t n, size_t parts, const vec *sum)
+{
+    switch ((n + QUARTER - 1) / QUARTER) {
+    case 1: narrow_rows(t, n, parts, sum, 1); break;
+    case 2: narrow_rows(t, n, parts, sum, VL / QUARTER < 2 ? 1 : 2); break;
+    default: narrow_rows(t, n, parts, sum, VL / QUARTER < 3 ? VL / QUARTER : 3);
+    }
 }
 
 /* block (k x VL, stride `ld`) = the transpose of VL rows of k reals. */

@@ -25,8 +25,9 @@ INLINE void transpose_within(vec r[])
 #endif
 }
 
-/* Part i of r[j] and part j of r[i] change places, for the VBYTES / 16 registers j that are QUARTER apart. */
-INLINE void transpose_across(vec r[])
+/* Part i of r[j] and part j of r[i] change places, for the VBYTES / 16 registers j that are QUARTER apart; the first `parts` of them
+ * are there, and count in what they become. */
+INLINE void transpose_across(vec r[], const int parts)
 {
 #if defined(FBP_AVX512)
 #if FBP_REAL == 32
@@ -35,20 +36,33 @@ INLINE void transpose_across(vec r[])
 #define PARTS_(a, b, which) _mm512_shuffle_f64x2(a, b, which)
 #endif
     vec *const q = r + QUARTER, *const s = q + QUARTER, *const t = s + QUARTER;
-    const vec a = PARTS_(*r, *q, 0x88), b = PARTS_(*r, *q, 0xdd), c = PARTS_(*s, *t, 0x88), d = PARTS_(*s, *t, 0xdd);
+    if (parts == 1) {
+        *q = PARTS_(*r, *r, 0x55), *s = PARTS_(*r, *r, 0xaa), *t = PARTS_(*r, *r, 0xff);
+        return;
+    }
+    const vec a = PARTS_(*r, *q, 0x88), b = PARTS_(*r, *q, 0xdd);
+    if (parts < 4) {
+        const vec c = parts == 3 ? *s : a;
+        *r = PARTS_(a, c, 0x08), *q = PARTS_(b, c, 0x18), *s = PARTS_(a, c, 0x2d), *t = PARTS_(b, c, 0x3d);
+        return;
+    }
+    const vec c = PARTS_(*s, *t, 0x88), d = PARTS_(*s, *t, 0xdd);
     *r = PARTS_(a, c, 0x88), *s = PARTS_(a, c, 0xdd), *q = PARTS_(b, d, 0x88), *t = PARTS_(b, d, 0xdd);
 #else
-    const vec a = r[0];
-    r[0] = CAT2(_mm256_permute2f128, SUFFIX)(a, r[QUARTER], 0x20), r[QUARTER] = CAT2(_mm256_permute2f128, SUFFIX)(a, r[QUARTER], 0x31);
+    const vec a = r[0], b = parts == 1 ? a : r[QUARTER];
+    r[0] = CAT2(_mm256_permute2f128, SUFFIX)(a, b, 0x20), r[QUARTER] = CAT2(_mm256_permute2f128, SUFFIX)(a, b, 0x31);
 #endif
 }
 
-INLINE void transpose(vec r[])
+/* Of the first parts * QUARTER registers, which become that many columns of all. */
+INLINE void transpose_first(vec r[], const int parts)
 {
-    for (int i = 0; i < VL; i += QUARTER) transpose_within(r + i);
-    for (int i = 0; i < QUARTER; i++) transpose_across(r + i);
+    for (int i = 0; i < parts; i++) transpose_within(r + i * QUARTER);
+    for (int i = 0; i < QUARTER; i++) transpose_across(r + i, parts);
 }
+INLINE void transpose(vec r[]) { transpose_first(r, VL / QUARTER); }
 #else
+#define QUARTER VL
 /* a0 b0 a1 b1 ... of the lower halves, or the upper ones */
 INLINE vec vzip(vec a, vec b, const int upper)
 {
@@ -64,6 +78,7 @@ INLINE void transpose(vec r[])
         for (int i = 0; i < VL; i++) r[i] = s[i];
     }
 }
+INLINE void transpose_first(vec r[], const int parts) { transpose(r); }
 #endif
 
 #endif

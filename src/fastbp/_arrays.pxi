@@ -1,5 +1,7 @@
 # Arrays of the caller: read in place, held while the GIL is released.
 
+cimport cython
+
 cdef extern from *:
     """
     #define NPY_NO_DEPRECATED_API NPY_2_0_API_VERSION
@@ -49,6 +51,7 @@ cdef int _element_type(object array):
     return -1
 
 
+@cython.no_gc               # never seen by anything that an array could refer to, so in no cycle
 cdef class _Array:
     """One argument, held until this object dies, and its description for C."""
     cdef fbp_array a
