@@ -118,9 +118,9 @@ How: each peer runs in a process of its own, pinned to one core for one thread a
 weights and the same batch, converted to the peer's own kind of array beforehand. The losses of the first three steps, or of the
 prediction, must agree; a peer whose losses differ is an error and has no time. Then come rounds: in each, every peer does one
 block of steps while the others wait, in an order that turns, and a loop of nothing but fused multiply-adds shows the peak of
-the core in that round; the share of the peak is the median over the rounds. A training step is forward, backward and update of
-softmax cross-entropy on logits; the FMA limit is the time of its products alone at the median peak. Variables of the
-environment that narrow a library's kernels are removed."""
+the core, or of both at once, in that round; the share of the peak is the median over the rounds. A training step is forward,
+backward and update of softmax cross-entropy on logits; the FMA limit is the time of its products alone at the median peak.
+Variables of the environment that narrow a library's kernels are removed."""
 
 
 def about_lines(about: dict[str, object]) -> str:

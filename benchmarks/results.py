@@ -50,7 +50,7 @@ class Row:
 
 @dataclass
 class Measured:
-    """A group of lanes, measured. `peak`: FMA operations of one core in a second, per round."""
+    """A group of lanes, measured. `peak`: FMA operations of all threads in a second, per round."""
 
     section: str
     name: str
@@ -74,8 +74,8 @@ class Measured:
 
     @property
     def limit(self) -> float:
-        """Seconds the operations take at the FMA peak of the threads' cores; 0 if the peak is unknown."""
-        return self.operations / (self.threads * median(self.peak)) if self.peak else 0.0
+        """Seconds the operations take at the FMA peak; 0 if the peak is unknown."""
+        return self.operations / median(self.peak) if self.peak else 0.0
 
     def ratio(self, label: str, to: str = OWN) -> float | None:
         """How many times as long as `to` a lane takes, minimum to minimum; None if one of them has no times."""
@@ -93,8 +93,7 @@ class Measured:
         """The share of the FMA peak: the median over the rounds, each with its own peak."""
         if label not in self.done or not self.peak:
             return None
-        operations = self.operations / self.threads
-        return median(operations / (s * peak) for s, peak in zip(self.done[label].seconds, self.peak, strict=True))
+        return median(self.operations / (s * peak) for s, peak in zip(self.done[label].seconds, self.peak, strict=True))
 
     def runner_up(self) -> tuple[str, float] | None:
         """The fastest peer and its ratio."""

@@ -63,7 +63,7 @@ class Worker:
             return {"seconds": block_of(job, count, warm=count * LONG > seconds), "steps": count * job.steps}
 
     def peak(self, dtype: str, seconds: float) -> dict[str, Any]:
-        """FMA operations of one core in a second."""
+        """FMA operations in a second, of all threads together."""
         return {"flops": self.module.peak(dtype, seconds)}
 
     def drop(self) -> dict[str, Any]:

@@ -241,6 +241,7 @@ def test_instruction_sets_that_are_not_there(monkeypatch: pytest.MonkeyPatch, na
     refused(network, "FASTBP_ISA", ValueError)
     refused(lambda: fb.losses.squared_error([[1.0]], [[1.0]]), "FASTBP_ISA", ValueError)
     refused(lambda: fb.runtime.fma_peak(isa=name), "isa", ValueError)
+    refused(lambda: fb.runtime.fma_peak(isa=name, threads=2), "isa", ValueError)
     net.train_step(X, LABELS)
     monkeypatch.setenv("FASTBP_ISA", "")
     twin.train_step(X, LABELS)

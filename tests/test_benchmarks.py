@@ -156,7 +156,7 @@ def canned() -> Results:
     def group(section: str, name: str, batch: int, threads: int, lanes: dict[str, list[float]]) -> Measured:
         rows = [Row(label, [1e-6 * t for t in times], [1.0], 1e-7) for label, times in lanes.items()]
         operations = 10_000 * batch
-        peaks = [rate * batch for rate in ((4e9, 2e9, 1e9) if len(rows[0].seconds) == 3 else (2e9,))]
+        peaks = [rate * batch * threads for rate in ((4e9, 2e9, 1e9) if len(rows[0].seconds) == 3 else (2e9,))]
         rows.append(Row("jax", reason="jax is not installed"))
         return Measured(section, name, (10, 20, 5), batch, "float32", threads, operations, rows, peaks)
 

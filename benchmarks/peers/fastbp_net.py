@@ -71,5 +71,5 @@ def prepare(problem: Problem) -> Job:
 
 
 def peak(dtype: str, seconds: float) -> float:
-    """FMA operations of one core in a second."""
-    return runtime.fma_peak(runtime.isa(), dtype, seconds)
+    """FMA operations in a second, of as many cores as threads, at once."""
+    return runtime.fma_peak(runtime.isa(), dtype, seconds, runtime.get_num_threads())

@@ -67,7 +67,7 @@ class Result:
     reference, fastbp : list of float
         Seconds per training step, mean over the block of steps of that round.
     peak : list of float
-        Fused multiply-adds of one core, in floating-point operations per second.
+        Fused multiply-adds of `threads` cores at once, in floating-point operations per second.
 
     Examples
     --------
@@ -99,7 +99,7 @@ class Result:
     @property
     def share(self) -> float:
         """The share of the FMA peak of `threads` cores: the median over the rounds, each with its own peak."""
-        operations = self.workload.operations / self.threads
+        operations = self.workload.operations
         return median(operations / (s * peak) for s, peak in zip(self.fastbp, self.peak, strict=True))
 
     def row(self) -> str:
@@ -123,7 +123,7 @@ class Result:
             "ratio_median_of_rounds": median(r / f for r, f in zip(self.reference, self.fastbp, strict=True)),
             "gflops": self.gflops,
             "share_of_peak": self.share,
-            "peak_gflops_one_core": median(self.peak) * 1e-9,
+            "peak_gflops": median(self.peak) * 1e-9,
             "rounds": {**{f"{name}_us": values for name, values in us.items()}, "peak_flops": self.peak},
         }
 
@@ -171,7 +171,7 @@ def measure(workload: Workload, effort: Effort, *, dtype: str, threads: int, pau
             break
         result.reference.append(block_of(other, steps_other))
         time.sleep(pause)
-        result.peak.append(runtime.fma_peak(runtime.isa(), dtype, effort.block / 4))
+        result.peak.append(runtime.fma_peak(runtime.isa(), dtype, effort.block / 4, threads))
         result.fastbp.append(block_of(own, steps_own))
     return result
 

@@ -7,6 +7,7 @@ import os
 import platform
 import sys
 from pathlib import Path
+from threading import Thread
 from typing import Literal, overload
 
 import numpy as np
@@ -43,12 +44,21 @@ def isa_names() -> tuple[str, ...]:
     return core.isa_names()
 
 
-def fma_peak(isa: str | None = None, dtype: str = "float32", seconds: float = 0.05) -> float:
-    """Return the floating-point operations per second of one core in a loop of independent fused multiply-adds.
+def fma_peak(isa: str | None = None, dtype: str = "float32", seconds: float = 0.05, threads: int = 1) -> float:
+    """Return the floating-point operations per second of a loop of independent fused multiply-adds, of `threads` cores at once.
 
-    The mean over `seconds`, at whatever clock the core has meanwhile: measure it beside what is to be compared with it.
+    The mean over `seconds`, at whatever clock the cores have meanwhile and with whatever they share: measure it beside what
+    is to be compared with it.
     """
-    return core.fma_peak(isa, dtype, seconds)
+    core.fma_peak(isa, dtype, 0.0)  # raises if the CPU lacks `isa`
+    rates: list[float] = []
+    others = [Thread(target=lambda: rates.append(core.fma_peak(isa, dtype, seconds))) for _ in range(threads - 1)]
+    for thread in others:
+        thread.start()
+    rates.append(core.fma_peak(isa, dtype, seconds))
+    for thread in others:
+        thread.join()
+    return sum(rates)
 
 
 def set_num_threads(n: int) -> None:
