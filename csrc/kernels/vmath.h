@@ -1,4 +1,4 @@
-/* vmath.h: exp, expm1, log, sigmoid, tanh and softplus of a register, each one polynomial with one order of operations on every ISA.
+/* vmath.h: exp, expm1, log, sigmoid, tanh and softplus of a register, each by polynomials with one order of operations on every ISA.
  *
  * e^x = 2^n (1 + p): n is the integer nearest to x / ln 2, r = x - n ln 2 lies within ln 2 / 2 of 0, and p = expm1(r) = r P(r).
  * n is found by adding 1.5 2^MANTISSA, which rounds to an integer in the low bits; shifted to the exponent's place they are 2^n.
