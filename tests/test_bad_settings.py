@@ -72,6 +72,17 @@ def test_one_thread_more_than_there_can_be(library: ModuleType) -> None:
     refused(lambda: library.set_num_threads(257), "n", ValueError)
 
 
+@pytest.mark.parametrize("bad", BAD_COUNTS)
+def test_threads_of_the_peak(bad: str) -> None:
+    value, error = BAD_COUNTS[bad]
+    refused(lambda: fb.runtime.fma_peak(threads=value), "threads", error)
+
+
+def test_settings_of_the_peak() -> None:
+    refused(lambda: fb.runtime.fma_peak(threads=257), "threads", ValueError)
+    refused(lambda: fb.runtime.fma_peak(dtype="float16"), "dtype", ValueError)
+
+
 @pytest.mark.parametrize("value", [np.int8(2), np.uint64(2), np.int64(2)], ids=["int8", "uint64", "int64"])
 def test_numpy_integers_are_counts(library: ModuleType, value: Any) -> None:
     net = library.Sequential([library.Input(value), library.Dense(value)], "cross_entropy", library.SGD(), seed=0)

@@ -179,8 +179,8 @@ def test_no_conditions_inside_of_kernels(path: Path) -> None:
     if path.name not in ("vmath.h", "vslope.h"):
         assert conditions == [guard, "#endif"]
         return
-    choices = (len(conditions) - 2) // 3
-    assert choices > 0 and conditions == [guard, *["#if FBP_REAL == 32", "#else", "#endif"] * choices, "#endif"]
+    choices = {"vmath.h": 2, "vslope.h": 1}[path.name]  # constants first; softplus, a table in float32
+    assert conditions == [guard, *["#if FBP_REAL == 32", "#else", "#endif"] * choices, "#endif"]
     constants = code(path).split("#if FBP_REAL == 32")[1].split("#endif")[0]
     for word in ("INLINE", "return", "(vec"):
         assert word not in constants

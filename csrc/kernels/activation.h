@@ -17,10 +17,12 @@ INLINE real *o_row(const struct fbp_tile *t, size_t i) { return (real *)t->o + (
 typedef vec register_fn(vec c, vec *o, double a);
 enum o_use { NOTHING, READS, WRITES };
 
-/* f on registers j, j + VL, ... of a row, side by side to hide latency. */
+#define SIDE_BY_SIDE 4          /* registers of a row, to hide latency */
+
+/* f on the first `count` registers of x. */
 INLINE void registers(register_fn *f, enum o_use use, const real *x, real *c, real *o, double a, const int count)
 {
-    vec y[4], p[4];
+    vec y[SIDE_BY_SIDE], p[SIDE_BY_SIDE];
     UNROLL for (int r = 0; r < count; r++) p[r] = use == READS ? vload(o + r * VL) : vzero();
     UNROLL for (int r = 0; r < count; r++) y[r] = f(vload(x + r * VL), &p[r], a);
     UNROLL for (int r = 0; r < count; r++) vstore(c + r * VL, y[r]);
@@ -38,7 +40,7 @@ INLINE void each(register_fn *f, enum o_use use, const struct fbp_tile *t)
         const real *x = x_row(t, i);
         real *c = c_row(t, i), *o = use == NOTHING ? c : o_row(t, i);
         size_t j = 0;
-        for (; j + 4 * VL <= n; j += 4 * VL) registers(f, use, x + j, c + j, o + j, a, 4);
+        for (; j + SIDE_BY_SIDE * VL <= n; j += SIDE_BY_SIDE * VL) registers(f, use, x + j, c + j, o + j, a, SIDE_BY_SIDE);
         for (; j + VL <= n; j += VL) registers(f, use, x + j, c + j, o + j, a, 1);
         if (j < n) {
             vec p = use == READS ? vload_tail(o + j, tail) : vzero();

@@ -79,11 +79,11 @@ def count(name: str, value: int) -> int:
     return int(value)
 
 
-def threads(n: int) -> int:
+def threads(name: str, n: int) -> int:
     """Return `n` as a number of threads, 1 to 256, or raise."""
-    n = positive("n", n)
+    n = positive(name, n)
     if n > MAX_THREADS:
-        raise ValueError(f"n must be at most {MAX_THREADS}, got {n}")
+        raise ValueError(f"{name} must be at most {MAX_THREADS}, got {n}")
     return n
 
 

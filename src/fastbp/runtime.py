@@ -13,7 +13,8 @@ from typing import Literal, overload
 import numpy as np
 
 from fastbp import _fastbp_core as core
-from fastbp.checks import MAX_THREADS, threads
+from fastbp import checks
+from fastbp.checks import MAX_THREADS
 
 
 def isa() -> str:
@@ -49,8 +50,17 @@ def fma_peak(isa: str | None = None, dtype: str = "float32", seconds: float = 0.
 
     The mean over `seconds`, at whatever clock the cores have meanwhile and with whatever they share: measure it beside what
     is to be compared with it.
+
+    Raises
+    ------
+    ValueError
+        If this CPU lacks `isa`, dtype is not "float32" or "float64", or threads is not from 1 to 256.
+    TypeError
+        If threads is not an integer.
     """
-    core.fma_peak(isa, dtype, 0.0)  # raises if the CPU lacks `isa`
+    threads = checks.threads("threads", threads)
+    dtype = checks.float_dtype(dtype).name
+    core.fma_peak(isa, dtype, 0.0)  # raises if the CPU lacks `isa`, before any thread is started
     rates: list[float] = []
     others = [Thread(target=lambda: rates.append(core.fma_peak(isa, dtype, seconds))) for _ in range(threads - 1)]
     for thread in others:
@@ -71,7 +81,7 @@ def set_num_threads(n: int) -> None:
     TypeError
         If n is not an integer.
     """
-    core.set_threads(threads(n))
+    core.set_threads(checks.threads("n", n))
 
 
 def get_num_threads() -> int:

@@ -117,7 +117,7 @@ def set_num_threads(n: int) -> None:
         If n is not an integer.
     """
     global _num_threads
-    _num_threads = threads(n)
+    _num_threads = threads("n", n)
 
 
 def get_num_threads() -> int:
