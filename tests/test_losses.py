@@ -226,6 +226,25 @@ def test_weights_of_one_change_no_bit(
             assert not dleft[~some].any()
 
 
+@losses
+@kernels
+def test_a_row_is_what_it_is_alone(
+    isa: str, dtype: str, name: str, settings: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For every number of columns that rows may be taken at once for; the row alone is taken by itself."""
+    monkeypatch.setenv("FASTBP_ISA", isa)
+    loss = loss_of(fb, name, settings)
+    for width in range(1, 36):
+        for target in targets_of(name):
+            out, y = problem(name, target, 19, width, dtype, seed=width)
+            for row in (0, 7, 18):
+                only = np.arange(19) == row
+                value, dout = loss(out, y, sample_weight=only)
+                alone, dalone = loss(out[only], y[only])
+                assert value == alone
+                assert_same_bits(dout[only], dalone, width)
+
+
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("package", [fb, ref], ids=["fastbp", "reference"])
 def test_weights_that_are_all_zero(package: Any, name: str) -> None:

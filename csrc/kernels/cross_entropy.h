@@ -73,100 +73,134 @@ static double cross_entropy_wide(const struct fbp_loss_rows *l, size_t i)
     return weight * (double)vlog(vset1(sum))[0] - linear;
 }
 
-/* The loss of row i, in reals if they hold it. */
-INLINE void cross_entropy_put(const struct fbp_loss_rows *l, size_t i, real loss)
+/* The losses of up to VL rows from i on, in reals if they hold them. */
+static void cross_entropy_put(const struct fbp_loss_rows *l, size_t i, size_t rows, vec loss)
 {
-    l->loss[i] = weight_of(l, i) * (isfinite(loss) ? (double)loss : cross_entropy_wide(l, i));
+    real of_row[VL];
+    vstore(of_row, loss);
+    for (size_t r = 0; r < rows; r++) l->loss[i + r] = weight_of(l, i + r) * (double)of_row[r];
+    for (size_t r = 0; r < rows; r++)
+        if (!isfinite(of_row[r])) l->loss[i + r] = weight_of(l, i + r) * cross_entropy_wide(l, i + r);
 }
 
-#define FEW 32          /* classes that VL rows are taken at once for, a register for each class */
+/* How many of n reals from j on a register has. */
+INLINE size_t left_of(size_t n, size_t j) { return n < j ? 0 : n - j < (size_t)VL ? n - j : (size_t)VL; }
 
-/* VL rows of n <= FEW logits, transposed: register j holds class j of all rows. The same operations in the same order as in
- * cross_entropy_row: the sum folds lanes j and j + w of the fixed layout, w = LANES/2 .. 1, which are registers here. */
-INLINE void cross_entropy_few(const struct fbp_loss_rows *l, size_t i, size_t rows)
+/* VL labels, of which the first n are there. */
+INLINE vint vlabels(const int64_t *label, size_t n)
+{
+    typedef int64_t wide __attribute__((vector_size(VL * sizeof(int64_t))));
+    int64_t some[VL] = {0};
+    wide v;
+    if (n < (size_t)VL) label = memcpy(some, label, n * sizeof *label);
+    memcpy(&v, label, sizeof v);
+    return __builtin_convertvector(v, vint);
+}
+
+/* scale times the weight of each of up to VL rows from i on. */
+static vec scale_of_rows(const struct fbp_loss_rows *l, size_t i, size_t rows)
+{
+    real scale[VL] = {0};
+    for (size_t r = 0; r < rows; r++) scale[r] = (real)(l->scale * weight_of(l, i + r));
+    return vload(scale);
+}
+
+/* column[j] = element j of VL rows of n <= most reals, for j < most; of those from n on, `fill`. */
+INLINE void load_columns(const real *const *row, size_t n, vec *column, const size_t most, vec fill)
+{
+    UNROLL for (size_t j = 0; j < most; j += VL) {
+        const vtail tail = vtail_of(left_of(n, j));
+        vec r[VL];
+        UNROLL for (int i = 0; i < VL; i++) r[i] = vload_fill(row[i] + j, tail, fill);
+        transpose(r);
+        UNROLL for (size_t i = 0; i < (size_t)VL; i++) if (j + i < most) column[j + i] = r[i];
+    }
+}
+
+/* The first `rows` of VL rows of n <= most reals are set to the columns. */
+INLINE void store_columns(const vec *column, size_t n, real *x, ptrdiff_t ld, size_t rows, const size_t most)
+{
+    UNROLL for (size_t j = 0; j < most; j += VL) {
+        const vtail tail = vtail_of(left_of(n, j));
+        vec r[VL] = {vzero()};
+        UNROLL for (size_t i = 0; i < (size_t)VL; i++) if (j + i < most) r[i] = column[j + i];
+        transpose_first(r, most < (size_t)VL ? ((int)most + QUARTER - 1) / QUARTER : VL / QUARTER);
+        UNROLL for (size_t i = 0; i < (size_t)VL; i++) if (i < rows) vstore_tail(x + (ptrdiff_t)i * ld + j, r[i], tail);
+    }
+}
+
+#define FEW 16          /* classes that VL rows are taken at once for, a register for each class */
+
+/* VL rows of l->n <= n logits, transposed: register j holds class j of all rows, of which the first `rows` are there; classes that are
+ * not have logits of -inf and targets of 0. The same operations in the same order as in cross_entropy_row: the sum folds lanes j and
+ * j + w of the fixed layout, w = LANES/2 .. 1, which are registers here. */
+INLINE void cross_entropy_few(const struct fbp_loss_rows *l, size_t i, size_t rows, const size_t n)
 {
     const struct smoothing by = smoothing_of(l);
-    const size_t n = l->n, blocks = (n + VL - 1) / VL;
-    vec z[FEW], t[FEW], lane[LANES];
-    real row_of[VL];                            /* a number for each row */
-    for (size_t b = 0; b < blocks; b++) {
-        const size_t left = n - b * VL < (size_t)VL ? n - b * VL : (size_t)VL;
-        for (int r = 0; r < VL; r++) {
-            const size_t row = i + ((size_t)r < rows ? (size_t)r : 0);
-            z[b * VL + r] = load_block((const real *)l->out + (ptrdiff_t)row * l->ldo + b * VL, 0, left, vzero());
-            if (!l->label) t[b * VL + r] = load_block((const real *)l->target[row] + b * VL, 0, left, vzero());
-        }
-        transpose(z + b * VL);
-        if (!l->label) transpose(t + b * VL);
-    }
-    vec max = vset1(-(real)INFINITY);
-    for (size_t j = 0; j < n; j++) max = vmax(z[j], max);
-    vec weight = vset1(1), linear = vzero();
+    const vec below = vset1(-(real)INFINITY);
+    vec z[FEW], t[FEW], lane[LANES], max = below, weight = vset1(1), linear = vzero();
+    const real *row[VL];
+    for (size_t r = 0; r < (size_t)VL; r++) row[r] = (const real *)l->out + (ptrdiff_t)(r < rows ? i + r : i) * l->ldo;
+    load_columns(row, l->n, z, n, below);
+    UNROLL for (size_t j = 0; j < n; j++) max = vmax(z[j], max);
     if (l->label) {
-        real linear_row[VL];
-        vstore(row_of, vzero()), vstore(linear_row, vzero());
-        for (size_t r = 0; r < rows; r++) {
-            const size_t y = (size_t)l->label[i + r];
-            row_of[r] = (real)y;
-            linear_row[r] = ((const real *)l->out)[(ptrdiff_t)(i + r) * l->ldo + (ptrdiff_t)y];
+        const vint label = vlabels(l->label + i, rows);
+        vuint own = vbits1(0);
+        UNROLL for (size_t j = 0; j < n; j++) {
+            const vuint is = (vuint)(label == (vint)vbits1((lane_uint)j));
+            t[j] = vreal(vbits(vset1(1)) & is);
+            own |= vbits(z[j]) & is;
         }
-        const vec label = vload(row_of);
-        linear = vload(linear_row) - max;
-        for (size_t j = 0; j < n; j++) t[j] = vreal((vuint)(label == vset1((real)j)) & vbits(vset1(1)));
+        linear = vreal(own) - max;
+    } else {
+        for (size_t r = 0; r < (size_t)VL; r++) row[r] = (const real *)l->target[r < rows ? i + r : i];
+        load_columns(row, l->n, t, n, vzero());
     }
-    if (l->a != 0)
-        for (size_t j = 0; j < n; j++) t[j] = t[j] * vset1(by.keep) + vset1(by.rest);
     if (by.soft) {
         weight = linear = vzero();
-        for (size_t j = 0; j < n; j++) {
+        UNROLL for (size_t j = 0; j < n; j++) {
+            if (l->a != 0 && j < l->n) t[j] = t[j] * vset1(by.keep) + vset1(by.rest);
             const vuint used = (vuint)(t[j] != vzero());            /* a class of probability 0 may have Z = -inf */
             weight = weight + t[j];
             linear = linear + vreal(vbits(t[j] * (z[j] - max)) & used);
         }
     }
-    for (size_t j = 0; j < n; j++) z[j] = vexp(z[j] - max);
-    for (size_t j = 0; j < (size_t)LANES; j++) {
-        lane[j] = j < n ? z[j] : vzero();
-        for (size_t q = j + LANES; q < n; q += LANES) lane[j] = lane[j] + z[q];
+    UNROLL for (size_t j = 0; j < n; j++) {
+        z[j] = vexp(z[j] - max);
+        if (j < (size_t)LANES) lane[j] = z[j];
+        else lane[j % LANES] = lane[j % LANES] + z[j];
     }
-    for (int w = LANES / 2; w >= 1; w /= 2)
-        for (int j = 0; j < w && (size_t)(j + w) < n; j++) lane[j] = lane[j] + lane[j + w];      /* the others are 0 */
+    UNROLL for (size_t w = LANES / 2; w >= 1; w /= 2)
+        UNROLL for (size_t j = 0; j < w; j++) if (j + w < n) lane[j] = lane[j] + lane[j + w];
     if (l->grad) {
-        vec scale = vset1((real)l->scale);
-        if (l->weight) {
-            vstore(row_of, scale);
-            for (size_t r = 0; r < rows; r++) row_of[r] = (real)(l->scale * l->weight[i + r]);
-            scale = vload(row_of);
-        }
+        const vec scale = l->weight ? scale_of_rows(l, i, rows) : vset1((real)l->scale);
         const vec factor = weight / lane[0];
-        for (size_t j = 0; j < n; j++) z[j] = (z[j] * factor - t[j]) * scale;
-        for (size_t b = 0; b < blocks; b++) {
-            const size_t left = n - b * VL < (size_t)VL ? n - b * VL : (size_t)VL;
-            transpose(z + b * VL);
-            for (size_t r = 0; r < rows; r++)
-                vstore_tail((real *)l->grad + (ptrdiff_t)(i + r) * l->ldg + b * VL, z[b * VL + r], vtail_of(left));
-        }
+        UNROLL for (size_t j = 0; j < n; j++) z[j] = (z[j] * factor - t[j]) * scale;
+        store_columns(z, l->n, (real *)l->grad + (ptrdiff_t)i * l->ldg, l->ldg, rows, n);
     }
-    vstore(row_of, weight * vlog(lane[0]) - linear);
-    for (size_t r = 0; r < rows; r++) cross_entropy_put(l, i + r, row_of[r]);
+    cross_entropy_put(l, i, rows, weight * vlog(lane[0]) - linear);
 }
+static void cross_entropy_4(const struct fbp_loss_rows *l, size_t i, size_t rows) { cross_entropy_few(l, i, rows, 4); }
+static void cross_entropy_8(const struct fbp_loss_rows *l, size_t i, size_t rows) { cross_entropy_few(l, i, rows, 8); }
+static void cross_entropy_12(const struct fbp_loss_rows *l, size_t i, size_t rows) { cross_entropy_few(l, i, rows, 12); }
+static void cross_entropy_16(const struct fbp_loss_rows *l, size_t i, size_t rows) { cross_entropy_few(l, i, rows, 16); }
 
 /* Softmax cross-entropy of logits: E = 1/m sum_i sum_j T_ij (lse_i - Z_ij), lse = max + log sum exp(Z - max);
  * dE/dZ = (p sum_j T_ij - T) / m. An integer label stands for a one-hot row; a is the smoothing of T. Logarithms are taken VL
  * rows at a time. */
 static void cross_entropy_rows(const struct fbp_loss_rows *l)
 {
+    static void (*const few[])(const struct fbp_loss_rows *, size_t, size_t) = {
+        cross_entropy_4, cross_entropy_8, cross_entropy_12, cross_entropy_16};
     for (size_t i = 0; i < l->m; i += VL) {
         const size_t rows = l->m - i < (size_t)VL ? l->m - i : (size_t)VL;
-        if (l->n <= FEW && rows > 1) {
-            cross_entropy_few(l, i, rows);
-            continue;
+        if (rows > 1 && l->n <= FEW) few[(l->n - 1) / 4](l, i, rows);
+        else {
+            real sum[VL], weight[VL], linear[VL];
+            vstore(sum, vset1(1)), vstore(weight, vzero()), vstore(linear, vzero());
+            for (size_t r = 0; r < rows; r++) cross_entropy_row(l, i + r, &sum[r], &weight[r], &linear[r]);
+            cross_entropy_put(l, i, rows, vload(weight) * vlog(vload(sum)) - vload(linear));
         }
-        real sum[VL], weight[VL], linear[VL], log_sum[VL];
-        vstore(sum, vset1(1));
-        for (size_t r = 0; r < rows; r++) cross_entropy_row(l, i + r, &sum[r], &weight[r], &linear[r]);
-        vstore(log_sum, vlog(vload(sum)));
-        for (size_t r = 0; r < rows; r++) cross_entropy_put(l, i + r, weight[r] * log_sum[r] - linear[r]);
     }
 }
 
