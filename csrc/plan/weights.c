@@ -6,13 +6,20 @@
 
 #define UNIT_ROWS 96                /* rows of W in a unit one panel wide: a multiple of every tile height and register length */
 #define BLOCK_ROWS 512              /* batch rows whose columns of X for a unit fit L2 with room to spare */
-#define NARROW_ROWS 48              /* rows in a unit as wide as its gate: without gaps, its update is one loop */
-#define UNIT_BYTES (NARROW_ROWS * FBP_UNPACKED_BYTES)
+#define WHOLE_ROWS 48               /* most rows of a unit as wide as its gate */
+#define UNIT_BYTES (WHOLE_ROWS * FBP_UNPACKED_BYTES)
+#define PIECES 16                   /* of a small dense gate, for the threads to share ... */
+#define PIECE_ROWS 4                /* ... each a multiple of so many rows, */
+#define NARROW_PIECE_ROWS 16        /* or where the columns do not fill a register, which then holds rows, of so many */
+#define COLUMNS_MORE 8              /* the rest of the work on a row of W takes as long as so many columns */
 
-/* Rows of a gate's units; fewer where there are not many, for the threads to share. */
+/* Rows of a gate's units. Dense units as wide as their gate are small; a thread takes those of its share in one go. */
 size_t fbp_unit_rows(const struct gate *gate)
 {
-    return gate->wp ? UNIT_ROWS : gate->weights > UNIT_ROWS ? NARROW_ROWS : NARROW_ROWS * 2 / 3;
+    if (gate->wp) return UNIT_ROWS;
+    if (gate->kind != FBP_GATE_DENSE) return gate->weights > UNIT_ROWS ? WHOLE_ROWS : WHOLE_ROWS * 2 / 3;
+    const size_t piece = gate->units < NARROW_PIECE_ROWS ? NARROW_PIECE_ROWS : PIECE_ROWS;
+    return fbp_min((gate->weights + PIECES * piece - 1) / (PIECES * piece) * piece, WHOLE_ROWS);
 }
 
 /* ... and columns. */
@@ -45,7 +52,7 @@ int fbp_weights_units(struct fbp_plan *plan)
                 const size_t i1 = fbp_min(i + rows, gate->weights);
                 *u = (struct unit){.gate = g, .i0 = i, .i1 = i1, .j0 = j, .j1 = fbp_min(j + cols, gate->units),
                                    .bias = gate->bias && i1 == gate->weights, .before = before};
-                u->cost = (double)(u->i1 - u->i0 + (size_t)u->bias) * (double)(u->j1 - u->j0);
+                u->cost = (double)(u->i1 - u->i0 + (size_t)u->bias) * (double)(u->j1 - u->j0 + COLUMNS_MORE);
                 before += u->cost;
             }
     }
@@ -206,15 +213,31 @@ struct phase {
     int parts;
 };
 
-/* Whether u goes on where `before`, as wide as its gate, ends, and both together are no larger than a unit may be. */
+/* Whether u, as wide as its gate, goes on where `before` ends. */
 static int joins(const struct fbp_plan *plan, const struct unit *before, const struct unit *u)
 {
     const struct gate *gate = &plan->gate[u->gate];
-    return gate->kind == FBP_GATE_DENSE && gate->wp == NULL && before->gate == u->gate && before->i1 == u->i0 && u->i0 > 0 &&
-           (u->i1 - before->i0) * gate->units * plan->kernels->size <= UNIT_BYTES;
+    return gate->kind == FBP_GATE_DENSE && gate->wp == NULL && before->gate == u->gate && before->i1 == u->i0 && u->i0 > 0;
 }
 
-/* The units whose middle is in part `part` of the cost of all; small ones that follow each other are done as one. */
+/* A unit, or several that were joined: in blocks of about the same height that have room on the stack. */
+static void run_units(const struct phase *p, const struct unit *all)
+{
+    const size_t rows = all->i1 - all->i0, unit_rows = fbp_unit_rows(&p->plan->gate[all->gate]);
+    if (rows <= unit_rows) {
+        if (rows > 0) run_unit(p->plan, p->ws, p->rows, p->what, p->rule, all);
+        return;
+    }
+    const size_t most = UNIT_BYTES / ((all->j1 - all->j0) * p->plan->kernels->size) / unit_rows * unit_rows;
+    const size_t blocks = (rows + most - 1) / most, height = (rows + blocks * unit_rows - 1) / (blocks * unit_rows) * unit_rows;
+    for (size_t i = all->i0; i < all->i1; i += height) {
+        struct unit u = *all;
+        u.i0 = i, u.i1 = fbp_min(i + height, all->i1), u.bias = all->bias && u.i1 == all->i1;
+        run_unit(p->plan, p->ws, p->rows, p->what, p->rule, &u);
+    }
+}
+
+/* The units whose middle is in part `part` of the cost of all; those that go on where others of a gate end are joined. */
 static void phase_part(void *context, int part, int thread)
 {
     const struct phase *p = context;
@@ -230,10 +253,10 @@ static void phase_part(void *context, int part, int thread)
             work.i1 = u->i1, work.bias = u->bias;
             continue;
         }
-        if (work.i1 > 0) run_unit(p->plan, p->ws, p->rows, p->what, p->rule, &work);
+        run_units(p, &work);
         work = *u;
     }
-    if (work.i1 > 0) run_unit(p->plan, p->ws, p->rows, p->what, p->rule, &work);
+    run_units(p, &work);
 }
 
 #define PARTS_PER_THREAD 4              /* of a long phase, for the threads to end at about the same time */
