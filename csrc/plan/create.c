@@ -25,7 +25,7 @@ static void layout(struct fbp_plan *plan)
         if (g->kind == FBP_GATE_MATMUL) g->constant = fbp_arena_cut(a, g->weights, g->width, k->size);
         fbp_fold_layout(plan, g);
         if (g->parameters == 0) continue;
-        const int packed = g->kind == FBP_GATE_DENSE && g->units * k->size > FBP_UNPACKED_BYTES;
+        const int packed = g->kind == FBP_GATE_DENSE && (fbp_long_rows(plan, g) || i == plan->splits);
         const size_t panels = (g->units + k->nr - 1) / k->nr * k->nr;
         if (packed) g->wp = fbp_arena_cut(a, panels, g->weights, k->size);
         for (int s = 0; s < slots; s++)
@@ -85,6 +85,7 @@ int fbp_plan_create(const struct fbp_graph *graph, const char *isa, fbp_plan **r
         fbp_graph_measure_forward(plan);
         fbp_graph_measure(plan);
         fbp_fold_find(plan);
+        fbp_split_find(plan);
         layout(plan);
         status = fbp_arena_open(&plan->store);
     }

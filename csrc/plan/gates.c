@@ -86,19 +86,19 @@ void fbp_deactivate(const struct pass *p, int g, size_t r0, size_t r1) { delta_t
 struct tiles {
     const struct pass *p;
     int g;
-    size_t r0;
+    size_t r0, j0;
 };
 
 static void activate_stored(const void *context, size_t i, size_t j, size_t m, size_t n)
 {
     const struct tiles *t = context;
-    activate_tile(t->p, t->g, out_tile(t->p, t->g, t->r0 + i, j, m, n));
+    activate_tile(t->p, t->g, out_tile(t->p, t->g, t->r0 + i, t->j0 + j, m, n));
 }
 
 static void deactivate_stored(const void *context, size_t i, size_t j, size_t m, size_t n)
 {
     const struct tiles *t = context;
-    delta_tile(t->p, t->g, t->g, t->r0 + i, j, m, n);
+    delta_tile(t->p, t->g, t->g, t->r0 + i, t->j0 + j, m, n);
 }
 
 void fbp_product_forward(const struct pass *p, int of, int to, struct fbp_weights w, const void *bias, size_t r0, size_t r1)
@@ -108,18 +108,19 @@ void fbp_product_forward(const struct pass *p, int of, int to, struct fbp_weight
     const struct gate *last = &plan->gate[end];
     const struct fbp_act_kernels *act = &plan->kernels->act[last->act];
     const int tilewise = act->tilewise && !last->function;
+    const size_t j0 = p->j0, j1 = p->j1 ? p->j1 : last->width;
     plan->kernels->gemm_rows(&(struct fbp_gemm){
-        .m = r1 - r0, .n = last->width, .k = plan->gate[of].weights,
+        .m = r1 - r0, .n = j1 - j0, .k = plan->gate[of].weights,
         .a = rows_into(p, of, 0, r0),
-        .b = w.b, .ldb = w.ldb, .panel = w.panel,
-        .start = bias,
-        .c = fbp_out_at(p, stored, r0), .ldc = (ptrdiff_t)p->ws->gate[stored].ld,
+        .b = j0 ? w.b + bytes(plan, j0 / plan->kernels->nr * (size_t)w.panel) : w.b, .ldb = w.ldb, .panel = w.panel,
+        .start = bias ? fbp_at(plan, bias, j0) : NULL,
+        .c = fbp_out_at(p, stored, r0) + bytes(plan, j0), .ldc = (ptrdiff_t)p->ws->gate[stored].ld,
         .epilogue = plan->kernels->act[plan->gate[to].act].epilogue,
         .second = !sum ? FBP_NO_SECOND : act->epilogue == FBP_RELU ? FBP_SUM_RELU : FBP_SUM,
         .x = sum ? rows_into(p, sum, plan->gate[sum].in[0].from == to, r0) : NULL,
         .c2 = fbp_out_at(p, end, r0), .ldc2 = (ptrdiff_t)p->ws->gate[end].ld,
         .after = tilewise && act->forward && act->epilogue == FBP_STORE ? activate_stored : NULL,
-        .context = &(struct tiles){p, end, r0}});
+        .context = &(struct tiles){p, end, r0, j0}});
     if (!tilewise) fbp_activate(p, end, r0, r1);
 }
 
@@ -158,7 +159,7 @@ static void dense_backward(const struct pass *p, int g, size_t r0, size_t r1)
         .second = hands ? FBP_DELTA_RELU : FBP_NO_SECOND,
         .x = p->ws->gate[hands].out_row + r0, .c2 = fbp_grad_at(p, hands, r0), .ldc2 = (ptrdiff_t)plan->gate[hands].ld,
         .after = e->last && act->tilewise && act->backward && act->epilogue_grad == FBP_STORE ? deactivate_stored : NULL,
-        .context = &(struct tiles){p, to, r0}});
+        .context = &(struct tiles){p, to, r0, 0}});
     if (e->last && !act->tilewise) fbp_deactivate(p, to, r0, r1);
 }
 

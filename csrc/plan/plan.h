@@ -137,6 +137,7 @@ struct fbp_plan {
     struct edge *edge;              /* of all gates */
     struct fbp_output *output;
     int cuts, *cut;                 /* gates that mix rows: the batch norms, in order */
+    int splits;                     /* the first gate, if threads may share its columns in place of rows, see fbp_split_gate; or 0 */
     int alone;                      /* functions of the caller's are called: one thread, whole batches */
     int units;
     struct unit *unit;
@@ -187,6 +188,8 @@ struct pass {
     int inputs_wanted;              /* also the gradients of the inputs */
     void *const *out, *const *dx;   /* by hand: where outputs, and gradients of inputs, are copied to; or NULL */
     int from, to;                   /* the gates at work */
+    int split;                      /* the gate whose columns the threads share forward, ahead of all else; or 0 */
+    size_t j0, j1;                  /* those at work, whole panels; 0, 0: all */
     const struct fbp_result *result;    /* prediction: the nodes asked for */
     int results;
     fbp_float_mode mode;            /* the caller's, in which its functions run */
@@ -215,6 +218,7 @@ static inline int fbp_is_product(const struct gate *g) { return g->kind == FBP_G
 
 /* fuse.c */
 void fbp_fuse(struct fbp_plan *plan);
+void fbp_split_find(struct fbp_plan *plan);
 void fbp_fuse_buffers(const struct fbp_plan *plan, struct buffers *b);
 int fbp_seen(const struct pass *p, int g);
 int fbp_lands(const struct pass *p, int g);
@@ -253,7 +257,7 @@ static inline char *fbp_grad_at(const struct pass *p, int g, size_t r)
 {
     return p->ws->gate[g].grad + r * p->plan->gate[g].ld * p->plan->kernels->size;
 }
-/* O of gate `to` = f([X 1] W), X being the input of gate `of`, which has the shape of W. */
+/* O of gate `to` = f([X 1] W), X being the input of gate `of`, which has the shape of W; its columns j0 .. j1 of the pass. */
 void fbp_product_forward(const struct pass *p, int of, int to, struct fbp_weights w, const void *bias, size_t r0, size_t r1);
 fbp_forward_fn fbp_embedding_forward, fbp_row_norm_forward, fbp_batch_norm_forward;
 fbp_gate_fn fbp_embedding_backward, fbp_clear, fbp_row_norm_backward, fbp_batch_norm_backward;
@@ -269,10 +273,12 @@ static inline int fbp_gradient_wanted(const struct pass *p, int g)
 
 /* weights.c: phase B, and the packed copies of weights */
 void fbp_weights_phase(struct fbp_plan *plan, struct workspace *ws, size_t rows, enum phase_b what,
-                       const struct fbp_rule rule[2], struct fbp_team *team);
+                       const struct fbp_rule rule[2], int split, struct fbp_team *team);
 void fbp_weights_refresh(struct fbp_plan *plan);
 void fbp_weights_publish(struct fbp_plan *plan);
 int fbp_weights_units(struct fbp_plan *plan);
+int fbp_split_gate(const struct fbp_plan *plan, int64_t rows, int threads);
+void fbp_split_columns(const struct fbp_plan *plan, int g, int part, int parts, size_t *j0, size_t *j1);
 size_t fbp_unit_rows(const struct gate *gate);
 static inline void *fbp_at(const struct fbp_plan *plan, const void *base, size_t reals)
 {
@@ -318,7 +324,7 @@ void fbp_fold(struct fbp_plan *plan);
 
 /* update.c: what comes before phase B, it, and what comes after; all called by the first thread of a team. */
 void fbp_update_begin(struct fbp_plan *plan, int by_hand);
-void fbp_update_phase(struct fbp_plan *plan, struct workspace *ws, size_t rows, struct fbp_team *team);
+void fbp_update_phase(struct fbp_plan *plan, struct workspace *ws, size_t rows, int split, struct fbp_team *team);
 void fbp_update_from_grads(struct fbp_plan *plan, struct fbp_team *team);
 void fbp_update_end(struct fbp_plan *plan);
 void fbp_update_block(const struct fbp_plan *plan, const struct fbp_rule *rule, const struct gate *gate, size_t i, size_t rows,
@@ -351,6 +357,12 @@ static inline struct fbp_weights fbp_weights_of(const struct fbp_plan *plan, con
     if (gate->wp) return (struct fbp_weights){gate->wp, (ptrdiff_t)nr, (ptrdiff_t)(nr * gate->weights)};
     if (gate->constant) return (struct fbp_weights){gate->constant, (ptrdiff_t)gate->units, (ptrdiff_t)nr};
     return (struct fbp_weights){plan->params + gate->w * plan->kernels->size, (ptrdiff_t)gate->units, (ptrdiff_t)nr};
+}
+
+/* Rows of W are so long that it is better kept in panels. */
+static inline int fbp_long_rows(const struct fbp_plan *plan, const struct gate *gate)
+{
+    return gate->units * plan->kernels->size > FBP_UNPACKED_BYTES;
 }
 
 static inline size_t fbp_min(size_t a, size_t b) { return a < b ? a : b; }

@@ -56,7 +56,7 @@ static int training(struct pass *p, struct fbp_run *run, struct fbp_team *team)
         fbp_pass_step(p, team);
         if (atomic_load(p->bad)) return atomic_load(p->bad);            /* nothing was changed by this step */
         if (p->stop && atomic_load(p->stop)) return FBP_PAUSED;
-        fbp_update_phase(plan, p->ws, (size_t)p->rows, team);
+        fbp_update_phase(plan, p->ws, (size_t)p->rows, p->split, team);
         fbp_update_end(plan);
         fbp_trial_end(&plan->training_trial, team);
         plan->draws++;
@@ -170,7 +170,7 @@ int fbp_backward(fbp_plan *plan, const struct fbp_array *dout, void *const *dx)
         p.mode = team.mode;
         p.parts = fbp_row_parts(plan, dout->rows, team.threads);
         fbp_pass_backward(&p, &team);
-        fbp_weights_phase(plan, plan->training, (size_t)dout->rows, FBP_GRADIENTS, NULL, &team);
+        fbp_weights_phase(plan, plan->training, (size_t)dout->rows, FBP_GRADIENTS, NULL, 0, &team);
         fbp_team_close(&team);
         plan->backward_wanted = 1 + p.inputs_wanted;
     }

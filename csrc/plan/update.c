@@ -137,15 +137,15 @@ void fbp_update_from_grads(struct fbp_plan *plan, struct fbp_team *team)
         if (!(length <= most))
             for (int i = 0; i < 2; i++) set_scale(&rule[i], rule[i].scale * (most / length));
     }
-    fbp_weights_phase(plan, NULL, 0, FBP_UPDATE, rule, team);
+    fbp_weights_phase(plan, NULL, 0, FBP_UPDATE, rule, 0, team);
     limit_all(plan, team);
 }
 
 /* Phase B of a training step. */
-void fbp_update_phase(struct fbp_plan *plan, struct workspace *ws, size_t rows, struct fbp_team *team)
+void fbp_update_phase(struct fbp_plan *plan, struct workspace *ws, size_t rows, int split, struct fbp_team *team)
 {
     const struct step *step = &plan->step;
-    fbp_weights_phase(plan, ws, rows, step->product, step->rule, team);
+    fbp_weights_phase(plan, ws, rows, step->product, step->rule, split, team);
     if (!step->due) return;
     if (step->product == FBP_GRADIENTS_AND_UPDATE) limit_all(plan, team);
     else fbp_update_from_grads(plan, team);

@@ -1,10 +1,11 @@
 /* weights.c: phase B. Every thread takes blocks of dW of any gate: the product over the whole batch, then, while the block is
  * in L1, the update. No thread ever adds another's partial sums. */
+#include <math.h>
 #include <stdlib.h>
 
 #include "plan.h"
 
-#define UNIT_ROWS 96                /* rows of W in a unit one panel wide: a multiple of every tile height and register length */
+#define UNIT_ROWS 192               /* rows of W in a unit one panel wide: a multiple of every tile height and register length */
 #define BLOCK_ROWS 512              /* batch rows whose columns of X for a unit fit L2 with room to spare */
 #define WHOLE_ROWS 48               /* most rows of a unit as wide as its gate */
 #define UNIT_BYTES (WHOLE_ROWS * FBP_UNPACKED_BYTES)
@@ -204,13 +205,59 @@ static void run_unit(struct fbp_plan *plan, const struct workspace *ws, size_t r
     if (u->bias) fbp_update_block(plan, rule + 1, gate, gate->weights, 1, u->j0, cols, fbp_at(plan, plan->params, bias), 0, g_bias, 0);
 }
 
+/* ---- columns in place of rows: a first layer of many inputs, and few rows of a batch. Sharing the rows, every thread reads all weights,
+ * of which the others have just changed their part: they pass from cache to cache twice a step. Sharing the columns, each thread reads
+ * the weights that it also changes, and only outputs pass. ----------------------------------------------------------------------- */
+
+#define SPLIT_WEIGHTS 16384             /* fewer are passed in less time than the threads take to wait for each other once more */
+#define SPLIT_INPUTS 2                  /* for each row of the batch: with fewer, as many outputs pass as weights would */
+#define SPLIT_GAIN 3.0                  /* what is saved is the work on so many rows, which a thread may have more than the others */
+
+/* The gate: a dense one of an input, before all others that compute anything. Two threads can cut it in half, or its weights are in
+ * panels anyway. */
+void fbp_split_find(struct fbp_plan *plan)
+{
+    int g = 0;
+    while (g < plan->gates && plan->gate[g].kind <= FBP_GATE_CONSTANT) g++;
+    if (g == plan->gates || plan->gate[g].kind != FBP_GATE_DENSE || plan->gate[g].weights * plan->gate[g].units < SPLIT_WEIGHTS) return;
+    const struct gate *last = &plan->gate[plan->gate[g].then ? plan->gate[g].then : g];
+    if (last->sum || last->function || !plan->kernels->act[last->act].tilewise) return;
+    if (!fbp_long_rows(plan, &plan->gate[g]) && plan->gate[g].units % (2 * plan->kernels->nr) != 0) return;
+    plan->splits = g;
+}
+
+/* The share of its columns: whole panels, which its weights are in. */
+void fbp_split_columns(const struct fbp_plan *plan, int g, int part, int parts, size_t *j0, size_t *j1)
+{
+    const struct gate *gate = &plan->gate[g];
+    const size_t nr = plan->kernels->nr, units = gate->units, n = (size_t)parts, i = (size_t)part;
+    *j0 = (units * i / n + nr / 2) / nr * nr;
+    *j1 = i + 1 == n ? units : (units * (i + 1) / n + nr / 2) / nr * nr;
+}
+
+/* That gate, where it pays for so many rows and threads; or 0. */
+int fbp_split_gate(const struct fbp_plan *plan, int64_t rows, int threads)
+{
+    const int g = plan->splits;
+    const struct gate *gate = &plan->gate[g];
+    if (g == 0 || threads < 2 || rows > (int64_t)plan->row_block || gate->weights < SPLIT_INPUTS * (size_t)rows) return 0;
+    for (int part = 0; part < threads; part++) {
+        size_t j0, j1;
+        fbp_split_columns(plan, g, part, threads, &j0, &j1);
+        if (j0 >= j1 || (double)(j1 - j0) * threads > (1 + SPLIT_GAIN / (double)rows) * (double)gate->units) return 0;
+    }
+    return g;
+}
+
 struct phase {
     struct fbp_plan *plan;
     const struct workspace *ws;
     size_t rows;
     enum phase_b what;
     const struct fbp_rule *rule;
-    int parts;
+    int parts, threads;
+    int split;                          /* the gate whose columns are shared, or 0 */
+    double split_cost;                  /* of its units, which are the first */
 };
 
 /* Whether u, as wide as its gate, goes on where `before` ends. */
@@ -223,12 +270,12 @@ static int joins(const struct fbp_plan *plan, const struct unit *before, const s
 /* A unit, or several that were joined: in blocks of about the same height that have room on the stack. */
 static void run_units(const struct phase *p, const struct unit *all)
 {
-    const size_t rows = all->i1 - all->i0, unit_rows = fbp_unit_rows(&p->plan->gate[all->gate]);
-    if (rows <= unit_rows) {
+    const size_t rows = all->i1 - all->i0, row_bytes = (all->j1 - all->j0) * p->plan->kernels->size;
+    if (rows * row_bytes <= UNIT_BYTES) {
         if (rows > 0) run_unit(p->plan, p->ws, p->rows, p->what, p->rule, all);
         return;
     }
-    const size_t most = UNIT_BYTES / ((all->j1 - all->j0) * p->plan->kernels->size) / unit_rows * unit_rows;
+    const size_t unit_rows = fbp_unit_rows(&p->plan->gate[all->gate]), most = UNIT_BYTES / row_bytes / unit_rows * unit_rows;
     const size_t blocks = (rows + most - 1) / most, height = (rows + blocks * unit_rows - 1) / (blocks * unit_rows) * unit_rows;
     for (size_t i = all->i0; i < all->i1; i += height) {
         struct unit u = *all;
@@ -237,18 +284,33 @@ static void run_units(const struct phase *p, const struct unit *all)
     }
 }
 
-/* The units whose middle is in part `part` of the cost of all; those that go on where others of a gate end are joined. */
+/* Part `part` of `parts` of a cost: units whose middle is from .. to. */
+struct share {
+    double from, to;
+};
+static struct share share_of(double cost, int part, int parts)
+{
+    return (struct share){part ? part * cost / parts : 0, part + 1 == parts ? INFINITY : (part + 1) * cost / parts};
+}
+
+/* The units of a part; those that go on where others of a gate end are joined. Of the gate whose columns are shared, each thread has its
+ * panels, and each of its parts some rows of them. */
 static void phase_part(void *context, int part, int thread)
 {
     const struct phase *p = context;
     const struct unit *first = p->plan->unit, *last = first + p->plan->units - 1;
-    const double share = (last->before + last->cost) / p->parts;
+    const int each = p->parts / p->threads;
+    const struct share share = share_of(last->before + last->cost - p->split_cost, part, p->parts);
+    const struct share split_share = share_of(p->split_cost, part % each, each);
     struct unit work = {0};
+    size_t j0 = 0, j1 = 0;
     (void)thread;
+    if (p->split) fbp_split_columns(p->plan, p->split, part / each, p->threads, &j0, &j1);
     for (const struct unit *u = first; u <= last; u++) {
-        const double middle = u->before + 0.5 * u->cost;
-        if (middle < part * share) continue;
-        if (part + 1 < p->parts && middle >= (part + 1) * share) break;
+        const int split = u->gate == p->split;
+        const struct share *mine = split ? &split_share : &share;
+        const double middle = u->before + 0.5 * u->cost - (split ? 0 : p->split_cost);
+        if (middle < mine->from || middle >= mine->to || (split && (u->j0 < j0 || u->j0 >= j1))) continue;
         if (joins(p->plan, &work, u)) {
             work.i1 = u->i1, work.bias = u->bias;
             continue;
@@ -262,14 +324,16 @@ static void phase_part(void *context, int part, int thread)
 #define PARTS_PER_THREAD 4              /* of a long phase, for the threads to end at about the same time */
 #define PART_OPERATIONS 2e6             /* ... none shorter than this */
 
-/* rule: of weights and of biases, where there is an update. */
+/* rule: of weights and of biases, where there is an update; split: the gate whose columns were shared forward, or 0. */
 void fbp_weights_phase(struct fbp_plan *plan, struct workspace *ws, size_t rows, enum phase_b what,
-                       const struct fbp_rule rule[2], struct fbp_team *team)
+                       const struct fbp_rule rule[2], int split, struct fbp_team *team)
 {
     const double parts = 2.0 * (double)(rows + 8) * (double)plan->parameters / PART_OPERATIONS / team->threads;
-    struct phase p = {.plan = plan, .ws = ws, .rows = rows, .what = what, .rule = rule};
+    struct phase p = {.plan = plan, .ws = ws, .rows = rows, .what = what, .rule = rule, .split = split};
     if (plan->units == 0) return;
     if (ws) fbp_embedding_sort(plan, ws, rows);
+    p.threads = team->threads;
+    for (const struct unit *u = plan->unit; split && u < plan->unit + plan->units && u->gate == split; u++) p.split_cost += u->cost;
     p.parts = team->threads == 1 ? 1 : team->threads * (parts < 1 ? 1 : parts < PARTS_PER_THREAD ? (int)parts : PARTS_PER_THREAD);
     fbp_team_run(team, phase_part, &p, p.parts);
 }

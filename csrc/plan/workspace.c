@@ -128,6 +128,7 @@ int fbp_training_threads(const struct fbp_plan *plan, int64_t rows)
 {
     const int threads = fbp_threads_for(plan, plan->operations * (double)rows);
     if (plan->parameters * plan->kernels->size > SHARED_BYTES) return threads;
+    if (4 * plan->gate[fbp_split_gate(plan, rows, threads)].parameters > 3 * plan->parameters) return threads;  /* they stay where they are */
     return rows < ROWS_PER_THREAD * threads ? 1 : threads;
 }
 
