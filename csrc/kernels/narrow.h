@@ -84,7 +84,7 @@ static void narrow_transpose(const real *const *a, ptrdiff_t a0, size_t k, real 
     }
 }
 
-#define NARROW_1_(n, q) static void narrow_##n##_##q(vec *s, const real *const *a, ptrdiff_t a0, const real *b, ptrdiff_t ldb, size_t k) \
+#define NARROW_1_(n, q) static AS_WRITTEN void narrow_##n##_##q(vec *s, const real *const *a, ptrdiff_t a0, const real *b, ptrdiff_t ldb, size_t k) \
     { narrow_fma(n, q, s, a, a0, b, ldb, k); }
 #define DEFINE_NARROW(n) NARROW_1_(n, 1) NARROW_1_(n, 2) NARROW_1_(n, 3) NARROW_1_(n, 4)
 #define NARROW_ENTRY(n) [n] = {narrow_##n##_1, narrow_##n##_2, narrow_##n##_3, narrow_##n##_4},

@@ -256,12 +256,12 @@ INLINE void tile_wide(const int mr, const int panels, const struct tile *t)
  * MR / p. */
 typedef void tile_fn(const struct tile *);
 #define DEFINE_TILES(mr)                                                              \
-    static void tile_rows_##mr##_1(const struct tile *t) { tile_rows(mr, 1, t); }     \
-    static void tile_rows_##mr##_2(const struct tile *t) { tile_rows(mr, 2, t); }     \
-    static void tile_cols_##mr##_1(const struct tile *t) { tile_cols(mr, 1, 0, t); }  \
-    static void tile_cols_##mr##_2(const struct tile *t) { tile_cols(mr, 2, 0, t); }  \
-    static void tile_ones_##mr##_1(const struct tile *t) { tile_cols(mr, 1, 1, t); }  \
-    static void tile_ones_##mr##_2(const struct tile *t) { tile_cols(mr, 2, 1, t); }
+    static AS_WRITTEN void tile_rows_##mr##_1(const struct tile *t) { tile_rows(mr, 1, t); }     \
+    static AS_WRITTEN void tile_rows_##mr##_2(const struct tile *t) { tile_rows(mr, 2, t); }     \
+    static AS_WRITTEN void tile_cols_##mr##_1(const struct tile *t) { tile_cols(mr, 1, 0, t); }  \
+    static AS_WRITTEN void tile_cols_##mr##_2(const struct tile *t) { tile_cols(mr, 2, 0, t); }  \
+    static AS_WRITTEN void tile_ones_##mr##_1(const struct tile *t) { tile_cols(mr, 1, 1, t); }  \
+    static AS_WRITTEN void tile_ones_##mr##_2(const struct tile *t) { tile_cols(mr, 2, 1, t); }
 #define ROWS_ENTRY(mr) [mr] = {tile_rows_##mr##_1, tile_rows_##mr##_2},
 #define COLS_ENTRY(mr) [mr] = {tile_cols_##mr##_1, tile_cols_##mr##_2},
 #define ONES_ENTRY(mr) [mr] = {tile_ones_##mr##_1, tile_ones_##mr##_2},
@@ -270,9 +270,9 @@ static tile_fn *const rows_tiles[MR + 1][NV] = {TILE_ROWS(ROWS_ENTRY)};
 static tile_fn *const cols_tiles[MR + 1][NV] = {TILE_ROWS(COLS_ENTRY)};
 static tile_fn *const ones_tiles[MR + 1][NV] = {TILE_ROWS(ONES_ENTRY)};
 
-#define DEFINE_WIDE_2(mr) static void tile_wide_2_##mr(const struct tile *t) { tile_wide(mr, 2, t); }
-#define DEFINE_WIDE_3(mr) static void tile_wide_3_##mr(const struct tile *t) { tile_wide(mr, 3, t); }
-#define DEFINE_WIDE_4(mr) static void tile_wide_4_##mr(const struct tile *t) { tile_wide(mr, 4, t); }
+#define DEFINE_WIDE_2(mr) static AS_WRITTEN void tile_wide_2_##mr(const struct tile *t) { tile_wide(mr, 2, t); }
+#define DEFINE_WIDE_3(mr) static AS_WRITTEN void tile_wide_3_##mr(const struct tile *t) { tile_wide(mr, 3, t); }
+#define DEFINE_WIDE_4(mr) static AS_WRITTEN void tile_wide_4_##mr(const struct tile *t) { tile_wide(mr, 4, t); }
 #define WIDE_ENTRY_2(mr) [1][mr] = tile_wide_2_##mr,
 #define WIDE_ENTRY_3(mr) [2][mr] = tile_wide_3_##mr,
 #define WIDE_ENTRY_4(mr) [3][mr] = tile_wide_4_##mr,
