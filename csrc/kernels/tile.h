@@ -255,12 +255,12 @@ INLINE void tile_wide(const int mr, const int panels, const struct tile *t)
 /* One function per shape of tile; TILE_ROWS (of the stub) lists the row counts 1..MR, WIDE_ROWS_p those for p panels: up to
  * MR / p. */
 typedef void tile_fn(const struct tile *);
-#define DEFINE_TILES(mr)                                                              \
-    static AS_WRITTEN void tile_rows_##mr##_1(const struct tile *t) { tile_rows(mr, 1, t); }     \
-    static AS_WRITTEN void tile_rows_##mr##_2(const struct tile *t) { tile_rows(mr, 2, t); }     \
-    static AS_WRITTEN void tile_cols_##mr##_1(const struct tile *t) { tile_cols(mr, 1, 0, t); }  \
-    static AS_WRITTEN void tile_cols_##mr##_2(const struct tile *t) { tile_cols(mr, 2, 0, t); }  \
-    static AS_WRITTEN void tile_ones_##mr##_1(const struct tile *t) { tile_cols(mr, 1, 1, t); }  \
+#define DEFINE_TILES(mr)                                                                        \
+    static AS_WRITTEN void tile_rows_##mr##_1(const struct tile *t) { tile_rows(mr, 1, t); }    \
+    static AS_WRITTEN void tile_rows_##mr##_2(const struct tile *t) { tile_rows(mr, 2, t); }    \
+    static AS_WRITTEN void tile_cols_##mr##_1(const struct tile *t) { tile_cols(mr, 1, 0, t); } \
+    static AS_WRITTEN void tile_cols_##mr##_2(const struct tile *t) { tile_cols(mr, 2, 0, t); } \
+    static AS_WRITTEN void tile_ones_##mr##_1(const struct tile *t) { tile_cols(mr, 1, 1, t); } \
     static AS_WRITTEN void tile_ones_##mr##_2(const struct tile *t) { tile_cols(mr, 2, 1, t); }
 #define ROWS_ENTRY(mr) [mr] = {tile_rows_##mr##_1, tile_rows_##mr##_2},
 #define COLS_ENTRY(mr) [mr] = {tile_cols_##mr##_1, tile_cols_##mr##_2},

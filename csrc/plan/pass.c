@@ -30,7 +30,7 @@ static int stopped(struct pass *p)
 static int crowded(const struct fbp_array *x, size_t rows) { return rows >= CROWD && x->row_stride % 4096 == 0 && x->row_stride; }
 
 /* Inputs stay where they are when their rows can be used in place; otherwise a block of rows is converted. */
-static int in_place(const struct pass *p, const struct fbp_array *x, size_t rows)
+static int stays(const struct pass *p, const struct fbp_array *x, size_t rows)
 {
     return !p->keep && fbp_array_in_place(x, p->plan->dtype, p->plan->kernels->size) && !crowded(x, rows);
 }
@@ -42,9 +42,9 @@ static void load_inputs(const struct pass *p, size_t r0, size_t r1)
         if (plan->gate[g].kind != FBP_GATE_INPUT) continue;
         const struct fbp_array *x = &p->x[plan->gate[g].input];
         struct buffers *b = &p->ws->gate[g];
-        const int as_it_is = in_place(p, x, r1 - r0);
+        const int in_place = stays(p, x, r1 - r0);
         for (size_t r = r0; r < r1; r++) {
-            if (as_it_is) {
+            if (in_place) {
                 b->out_row[r] = x->data + fbp_source_row(p, r) * x->row_stride;
             } else {
                 b->out_row[r] = fbp_out_at(p, g, r);
@@ -233,7 +233,7 @@ static void split_part(void *context, int part, int thread)
 {
     struct pass p = *(const struct pass *)context;
     const int g = p.split;
-    if (thread != 0) p.interrupted = NULL;
+    (void)thread;
     fbp_split_columns(p.plan, g, part, p.parts, &p.j0, &p.j1);
     fbp_gates[p.plan->gate[g].kind].forward(&p, g, fbp_lands(&p, g), 0, (size_t)p.rows);
 }
@@ -243,7 +243,7 @@ static void forward_by_columns(struct pass *p, struct fbp_team *team)
 {
     p->split = fbp_split_gate(p->plan, p->rows, team->threads);
     for (int i = 0; p->split && i < p->plan->inputs; i++)
-        if (!in_place(p, &p->x[i], (size_t)p->rows)) p->split = 0;      /* to be copied, by rows */
+        if (!stays(p, &p->x[i], (size_t)p->rows)) p->split = 0;      /* to be copied, by rows */
     if (p->split == 0) return;
     load_inputs(p, 0, (size_t)p->rows);
     fbp_team_run(team, split_part, p, p->parts);

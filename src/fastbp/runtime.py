@@ -14,7 +14,6 @@ import numpy as np
 
 from fastbp import _fastbp_core as core
 from fastbp import checks
-from fastbp.checks import MAX_THREADS
 
 
 def isa() -> str:
@@ -95,9 +94,9 @@ def default_threads(environment: dict[str, str] | None = None) -> int:
     for name in ("FASTBP_NUM_THREADS", "OMP_NUM_THREADS"):
         first = variables.get(name, "").split(",")[0].strip()  # OMP_NUM_THREADS may list one number per level
         if first.isascii() and first.isdigit() and first.strip("0"):
-            return MAX_THREADS if len(first) > 3 else min(int(first), MAX_THREADS)
+            return checks.MAX_THREADS if len(first) > 3 else min(int(first), checks.MAX_THREADS)
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, math.ceil(min(cpus, cgroup_quota(), MAX_THREADS)))
+    return max(1, math.ceil(min(cpus, cgroup_quota(), checks.MAX_THREADS)))
 
 
 def cgroup_quota(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> float:
