@@ -7,11 +7,14 @@
 #include "pack.h"
 #include "tile.h"
 
-static struct tile tile_of(const struct fbp_gemm *g)
+/* What all tiles of a product have in common. Every member is named, here as in the products of the plan: of what is left out, GCC makes
+ * zeros by an instruction for strings, which takes as long as 35 cycles. */
+INLINE struct tile tile_of(const struct fbp_gemm *g)
 {
-    return (struct tile){.a0 = g->a0, .ldb = g->ldb, .panel = g->panel, .k = g->k, .ldstart = g->ldstart, .ldc = g->ldc,
-                         .ldo = g->ldo, .ldc2 = g->ldc2, .alpha = (real)g->alpha, .epilogue = g->epilogue, .second = g->second,
-                         .more = g->more};
+    return (struct tile){.a = NULL, .a0 = g->a0, .b = g->b, .ldb = g->ldb, .panel = g->panel, .k = g->k, .start = g->start,
+                         .ldstart = g->ldstart, .c = g->c, .ldc = g->ldc, .o = g->o, .ldo = g->ldo, .second = g->second, .x = NULL,
+                         .x0 = 0, .c2 = g->c2, .ldc2 = g->ldc2, .sums = NULL, .more = g->more, .alpha = (real)g->alpha,
+                         .epilogue = g->epilogue, .last = VL};
 }
 
 /* Rows i .. of columns j .. of the product. */

@@ -113,14 +113,14 @@ void fbp_product_forward(const struct pass *p, int of, int to, struct fbp_weight
         .m = r1 - r0, .n = j1 - j0, .k = plan->gate[of].weights,
         .a = rows_into(p, of, 0, r0),
         .b = j0 ? w.b + bytes(plan, j0 / plan->kernels->nr * (size_t)w.panel) : w.b, .ldb = w.ldb, .panel = w.panel,
-        .start = bias ? fbp_at(plan, bias, j0) : NULL,
+        .a0 = 0, .start = bias ? fbp_at(plan, bias, j0) : NULL, .ldstart = 0,
         .c = fbp_out_at(p, stored, r0) + bytes(plan, j0), .ldc = (ptrdiff_t)p->ws->gate[stored].ld,
-        .epilogue = plan->kernels->act[plan->gate[to].act].epilogue,
+        .epilogue = plan->kernels->act[plan->gate[to].act].epilogue, .alpha = 0, .o = NULL, .ldo = 0,
         .second = !sum ? FBP_NO_SECOND : act->epilogue == FBP_RELU ? FBP_SUM_RELU : FBP_SUM,
         .x = sum ? rows_into(p, sum, plan->gate[sum].in[0].from == to, r0) : NULL,
         .c2 = fbp_out_at(p, end, r0), .ldc2 = (ptrdiff_t)p->ws->gate[end].ld,
         .after = tilewise && act->forward && act->epilogue == FBP_STORE ? activate_stored : NULL,
-        .context = &(struct tiles){p, end, r0, j0}});
+        .context = &(struct tiles){p, end, r0, j0}, .sums = NULL, .more = 0});
     if (!tilewise) fbp_activate(p, end, r0, r1);
 }
 
@@ -150,16 +150,16 @@ static void dense_backward(const struct pass *p, int g, size_t r0, size_t r1)
     const int hands = e->last && below->hands && fbp_gradient_wanted(p, below->hands) ? below->hands : 0;
     plan->kernels->gemm_rows_transposed(&(struct fbp_gemm){
         .m = r1 - r0, .n = gate->weights, .k = gate->width,
-        .a = p->ws->gate[g].grad_row + r0,
+        .a = p->ws->gate[g].grad_row + r0, .a0 = 0,
         .b = w.b, .ldb = w.ldb, .panel = w.panel,
         .start = e->first ? NULL : start, .ldstart = (ptrdiff_t)below->ld,
         .c = c, .ldc = (ptrdiff_t)below->ld,
-        .epilogue = e->last ? act->epilogue_grad : FBP_STORE,
+        .epilogue = e->last ? act->epilogue_grad : FBP_STORE, .alpha = 0,
         .o = o, .ldo = ldo,
         .second = hands ? FBP_DELTA_RELU : FBP_NO_SECOND,
         .x = p->ws->gate[hands].out_row + r0, .c2 = fbp_grad_at(p, hands, r0), .ldc2 = (ptrdiff_t)plan->gate[hands].ld,
         .after = e->last && act->tilewise && act->backward && act->epilogue_grad == FBP_STORE ? deactivate_stored : NULL,
-        .context = &(struct tiles){p, to, r0, 0}});
+        .context = &(struct tiles){p, to, r0, 0}, .sums = NULL, .more = 0});
     if (e->last && !act->tilewise) fbp_deactivate(p, to, r0, r1);
 }
 

@@ -124,6 +124,7 @@ static void unit_product(const struct fbp_plan *plan, const struct workspace *ws
             .start = first ? NULL : partial, .ldstart = ld,
             .c = last ? c : partial, .ldc = last ? ldc : ld,
             .epilogue = !last ? FBP_STORE : cut == 0 ? epilogue : FBP_ADD, .alpha = alpha,
+            .o = NULL, .ldo = 0, .second = FBP_NO_SECOND, .x = NULL, .c2 = NULL, .ldc2 = 0, .after = NULL, .context = NULL,
             .sums = !u->bias ? NULL : add ? part : bias, .more = !first});
         if (u->bias && add && last) k->add_rows(bias, 0, part, 0, 1, u->j1 - u->j0);
     } while ((r = next) < rows);
