@@ -1,7 +1,5 @@
 # Arrays of the caller: read in place, held while the GIL is released.
 
-cimport cython
-
 cdef extern from *:
     """
     #define NPY_NO_DEPRECATED_API NPY_2_0_API_VERSION
@@ -51,46 +49,21 @@ cdef int _element_type(object array):
     return -1
 
 
-@cython.no_gc               # never seen by anything that an array could refer to, so in no cycle
-cdef class _Array:
-    """One argument, held until this object dies, and its description for C."""
-    cdef fbp_array a
-    cdef int ndim
-    cdef object value
-
-    @property
-    def shape(self):
-        return self.value.shape
-
-    cdef bint overlaps(self, const char *low, const char *high):
-        """Whether any element may lie in low .. high."""
-        cdef const char *first = self.a.data
-        cdef const char *last = self.a.data + ARRAY_SIZE(self.value)
-        cdef Py_ssize_t reach
-        if self.a.rows == 0 or self.a.cols == 0:
-            return False
-        reach = (self.a.rows - 1) * self.a.row_stride
-        if reach < 0:
-            first += reach
-        else:
-            last += reach
-        reach = (self.a.cols - 1) * self.a.col_stride
-        if reach < 0:
-            first += reach
-        else:
-            last += reach
-        return first < high and low < last
+ctypedef struct _Array:
+    fbp_array a                     # for C
+    int ndim
 
 
-cdef _Array _read(object value, str name):
-    """Any array-like of one or two dimensions that holds real numbers."""
-    cdef _Array array = _Array.__new__(_Array)
+cdef object _read(object value, str name, _Array *array):
+    """Any array-like of one or two dimensions that holds real numbers, as a NumPy array.
+
+    `array` describes it, for as long as what is returned is held.
+    """
     if not ARRAY_CHECK(value):
         try:
             value = np.asarray(value)
         except ValueError:
             raise ValueError(f"{name} must be a rectangular array, got rows of different lengths") from None
-    array.value = value
     array.a.type = _element_type(value)
     if array.a.type < 0:
         raise TypeError(f"{name} must hold real numbers, got dtype {value.dtype}")
@@ -101,7 +74,27 @@ cdef _Array _read(object value, str name):
     array.a.cols = ARRAY_SHAPE(value, 1) if array.ndim >= 2 else 1
     array.a.row_stride = ARRAY_STRIDE(value, 0) if array.ndim >= 1 else 0
     array.a.col_stride = ARRAY_STRIDE(value, 1) if array.ndim >= 2 else 0
-    return array
+    return value
+
+
+cdef bint _overlaps(const fbp_array *a, int size, const char *low, const char *high):
+    """Whether any element, of `size` bytes, may lie in low .. high."""
+    cdef const char *first = a.data
+    cdef const char *last = a.data + size
+    cdef Py_ssize_t reach
+    if a.rows == 0 or a.cols == 0:
+        return False
+    reach = (a.rows - 1) * a.row_stride
+    if reach < 0:
+        first += reach
+    else:
+        last += reach
+    reach = (a.cols - 1) * a.col_stride
+    if reach < 0:
+        first += reach
+    else:
+        last += reach
+    return first < high and low < last
 
 
 cdef object _matrix(int64_t rows, int64_t cols, int dtype):
@@ -117,32 +110,34 @@ cdef class _Arrays:
     cdef list held
     cdef fbp_array *a
 
-    def __cinit__(self, list arrays):
-        self.held = arrays
-        self.a = <fbp_array *>calloc(len(arrays) + 1, sizeof(fbp_array))
+    def __cinit__(self, int count):
+        self.held = []
+        self.a = <fbp_array *>calloc(count + 1, sizeof(fbp_array))
         if self.a == NULL:
             raise MemoryError()
-        for i in range(len(arrays)):
-            self.a[i] = (<_Array>arrays[i]).a
+
+    cdef add(self, int i, object value, const _Array *array):
+        self.held.append(value)
+        self.a[i] = array.a
 
     def __dealloc__(self):
         free(self.a)
 
 
-cdef _Array _read_matrix(object value, str name, int64_t width):
-    cdef _Array array = _read(value, name)
+cdef object _read_matrix(object value, str name, int64_t width, _Array *array):
+    value = _read(value, name, array)
     if array.ndim < 2 and width == 1:           # a vector of one feature each, or one number
-        return array
+        return value
     if array.ndim != 2 or array.a.cols != width:
-        raise ValueError(f"{name} must have shape (batch, {width}), got {array.shape}")
-    return array
+        raise ValueError(f"{name} must have shape (batch, {width}), got {value.shape}")
+    return value
 
 
-cdef _Array _read_order(object order, int64_t rows):
-    cdef _Array array = _read(order, "order")
+cdef object _read_order(object order, int64_t rows, _Array *array):
+    order = _read(order, "order", array)
     if array.ndim != 1 or array.a.rows != rows or array.a.type != FBP_TYPE_I64 or not order.flags.c_contiguous:
-        raise ValueError(f"order must be a contiguous int64 vector of {rows} row numbers, got {order.dtype} {array.shape}")
-    return array
+        raise ValueError(f"order must be a contiguous int64 vector of {rows} row numbers, got {order.dtype} {order.shape}")
+    return order
 
 
 cdef class _Vector:

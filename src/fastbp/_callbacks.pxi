@@ -1,7 +1,7 @@
 # Functions of the user's own: activations (f, df) and losses. C calls them on the thread that made the call; an exception is put
 # aside, the call is given up, and the exception is raised again once C has returned.
 
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 cdef object _errors = {}        # by thread
 
@@ -27,7 +27,8 @@ cdef class _Callback:
     cdef copy_back(self, object values, str what, int64_t m, int64_t n, void *rows, Py_ssize_t ld):
         cdef Py_ssize_t size = 4 if self.dtype == FBP_F32 else 8
         cdef int64_t r
-        values = _read(values, f"what {what} returns").value
+        cdef _Array array
+        values = _read(values, f"what {what} returns", &array)
         if values.shape != (m, n):
             raise ValueError(f"{what} must return an array of shape ({m}, {n}), got {values.shape}")
         values = np.ascontiguousarray(values, np.float32 if self.dtype == FBP_F32 else np.float64)
@@ -64,8 +65,8 @@ cdef class _Targets:
         if self.a == NULL:
             raise MemoryError()
 
-    cdef add(self, int k, _Array array, bint labels):
-        self.held.append(array)
+    cdef add(self, int k, object value, const _Array *array, bint labels):
+        self.held.append(value)
         self.a[k].y = array.a
         self.a[k].labels = labels
 
@@ -113,7 +114,7 @@ cdef int _call_loss(void *context, int output, int64_t first, int64_t rows, int6
     try:
         targets, order = loss.runs[_get_ident()]
         batch = slice(first, first + rows) if order is None else order[first:first + rows]
-        result = loss.f(loss.copy_in(rows, n, out, ldo), (<_Array>targets[output]).value[batch])
+        result = loss.f(loss.copy_in(rows, n, out, ldo), targets[output][batch])
         if not isinstance(result, (tuple, list)) or len(result) != 2:
             raise TypeError(f"the loss must return (loss, dout), got {result!r}")
         E, dout = result

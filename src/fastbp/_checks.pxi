@@ -1,12 +1,12 @@
 # Arguments that a plan's memory or graph does not allow.
 
-cdef _check_apart(Plan plan, _Array x, object out):
+cdef _check_apart(Plan plan, const fbp_array *xs, object x, object out):
     """out overlaps neither x nor the parameters."""
     cdef const char *low = ARRAY_DATA(out)
-    cdef const char *high = low + x.a.rows * plan.width * plan.size
+    cdef const char *high = low + xs.rows * plan.width * plan.size
     cdef const char *params = <const char *>fbp_plan_params(plan.plan)
     cdef const char *params_end = params + fbp_plan_parameters(plan.plan) * plan.size
-    if x.overlaps(low, high):
+    if _overlaps(xs, ARRAY_SIZE(x), low, high):
         raise ValueError("out must not overlap x")
     if low < params_end and params < high:
         raise ValueError("out must not overlap the parameters")

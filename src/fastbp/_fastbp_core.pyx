@@ -292,10 +292,11 @@ cdef class Plan:
 
     def set_slot(self, int i, values):
         """State vector i of the optimizer becomes a copy of values, real numbers in the order of params."""
-        cdef _Array array = _read(values, "values")
+        cdef _Array array
+        values = _read(values, "values", &array)
         if array.ndim != 1 or array.a.rows != self.parameters:
-            raise ValueError(f"values must have shape ({self.parameters},), got {array.shape}")
-        self._copy_slot(i, np.ascontiguousarray(array.value, self.numpy_dtype), True)
+            raise ValueError(f"values must have shape ({self.parameters},), got {values.shape}")
+        self._copy_slot(i, np.ascontiguousarray(values, self.numpy_dtype), True)
 
     def set_hyper(self, *values):
         cdef double hyper[FBP_HYPER]
@@ -315,18 +316,16 @@ cdef class Plan:
 
     cdef _Arrays _read_inputs(self, object x, str name):
         """Every input, all of as many rows."""
-        cdef list arrays
-        cdef _Array first, array
-        if self.inputs == 1:
-            return _Arrays([_read_matrix(x, name, self.features)])
-        arrays = [_read_matrix(value, f"{name}[{i}]", fbp_plan_width(self.plan, self.input[i]))
-                  for i, value in enumerate(self._each(x, name, self.inputs))]
-        first = arrays[0]
-        for i, other in enumerate(arrays):
-            array = other
-            if array.a.rows != first.a.rows:
-                raise ValueError(f"{name}[{i}] must have as many rows as {name}[0], {first.a.rows}, got {array.shape}")
-        return _Arrays(arrays)
+        cdef _Arrays arrays = _Arrays(self.inputs)
+        cdef _Array array
+        values = [x] if self.inputs == 1 else self._each(x, name, self.inputs)
+        for i in range(self.inputs):
+            each = name if self.inputs == 1 else f"{name}[{i}]"
+            arrays.add(i, _read_matrix(values[i], each, fbp_plan_width(self.plan, self.input[i]), &array), &array)
+        for i in range(self.inputs):
+            if arrays.a[i].rows != arrays.a.rows:
+                raise ValueError(f"{name}[{i}] must have as many rows as {name}[0], {arrays.a.rows}, got {arrays.held[i].shape}")
+        return arrays
 
     cdef _Targets _read_outputs(self, object y, str name, int64_t rows, bint check):
         """The targets of every output."""
@@ -337,19 +336,19 @@ cdef class Plan:
         for k in range(self.outputs):
             each = name if self.outputs == 1 else f"{name}[{k}]"
             if self.loss[k] == FBP_LOSS_CUSTOM:
-                array = _read_rows(values[k], each, rows)
+                value = _read_rows(values[k], each, rows, &array)
                 labels = False
             else:
-                array = _read_targets(values[k], each, rows, fbp_plan_width(self.plan, self.output[k]), self.dtype, self.loss[k],
-                                      &labels, check)
-            targets.add(k, array, labels)
+                value = _read_targets(values[k], each, rows, fbp_plan_width(self.plan, self.output[k]), self.dtype, self.loss[k],
+                                      &array, &labels, check)
+            targets.add(k, value, &array, labels)
         return targets
 
     def check(self, x, y, str x_name, str y_name):
         """Raises what training on (x, y) would raise; returns the number of rows."""
         cdef _Arrays inputs = self._read_inputs(x, x_name)
         if inputs.a.rows == 0:
-            raise ValueError(f"{x_name} must have at least one row, got {(<_Array>inputs.held[0]).shape}")
+            raise ValueError(f"{x_name} must have at least one row, got {inputs.held[0].shape}")
         self._read_outputs(y, y_name, inputs.a.rows, True)
         _check_categories(self, inputs.a, x, x_name)
         return inputs.a.rows
@@ -426,17 +425,18 @@ cdef class Plan:
         if not self.simple:
             inputs = self._read_inputs(x, "x")
             if inputs.a.rows == 0:
-                raise ValueError(f"x must have at least one row, got {(<_Array>inputs.held[0]).shape}")
+                raise ValueError(f"x must have at least one row, got {inputs.held[0].shape}")
             outputs = self._read_outputs(y, "y", inputs.a.rows, fbp_forward_rows(self.plan) > 0)
             if fbp_forward_rows(self.plan) > 0:
                 _check_categories(self, inputs.a, x, "x")
             self._start(&run, inputs.a.rows, inputs.a.rows, weights, NULL)
             return self._train(x, y, inputs.a, outputs.a, &run, False, outputs.held, None)
-        xa = _read_matrix(x, "x", self.features)
+        x = _read_matrix(x, "x", self.features, &xa)
         if xa.a.rows == 0:
-            raise ValueError(f"x must have at least one row, got {xa.shape}")
+            raise ValueError(f"x must have at least one row, got {x.shape}")
         # A bad target or category is found on the way, before anything but kept activations has changed; if there are any, look first.
-        ya = _read_targets(y, "y", xa.a.rows, self.width, self.dtype, self.first_loss, &labels, fbp_forward_rows(self.plan) > 0)
+        y = _read_targets(y, "y", xa.a.rows, self.width, self.dtype, self.first_loss, &ya, &labels,
+                          fbp_forward_rows(self.plan) > 0)
         if fbp_forward_rows(self.plan) > 0:
             _check_categories(self, &xa.a, x, "x")
         targets.y = ya.a
@@ -452,7 +452,7 @@ cdef class Plan:
         cdef _Array oa
         cdef const int64_t *row = NULL
         if order is not None:
-            oa = _read_order(order, inputs.a.rows)
+            order = _read_order(order, inputs.a.rows, &oa)
             row = <const int64_t *>oa.a.data
         self._start(&run, inputs.a.rows, batch, weights, row)
         return self._train(x, y, inputs.a, outputs.a, &run, True, outputs.held, order)
@@ -463,12 +463,12 @@ cdef class Plan:
         cdef fbp_result result
         if not self.simple or nodes is not None:
             return self._predict_nodes(x, out, nodes)
-        xa = _read_matrix(x, "X", self.features)
+        x = _read_matrix(x, "X", self.features, &xa)
         if out is None:
             out = _matrix(xa.a.rows, self.width, self.dtype)
         else:
             _check_result(self, out, xa.a.rows)
-            _check_apart(self, xa, out)
+            _check_apart(self, &xa.a, x, out)
         result.node = self.first_output
         result.out = ARRAY_DATA(out)
         self._predict(x, &xa.a, &result, 1)
@@ -501,8 +501,8 @@ cdef class Plan:
         made = [_matrix(inputs.a.rows, fbp_plan_width(self.plan, node), self.dtype) for node in different]
         if out is not None:
             _check_result(self, out, inputs.a.rows)
-            for array in inputs.held:
-                _check_apart(self, array, out)
+            for i in range(self.inputs):
+                _check_apart(self, &inputs.a[i], inputs.held[i], out)
             made = [out]
         to = _Pointers(made, different)
         self._predict(x, inputs.a, to.result, <int>len(made))
@@ -534,22 +534,21 @@ cdef class Plan:
 
     def backward(self, dout, bint inputs):
         """Fills grads from dE/dO, a list for several outputs; returns a list of dE/dx if asked."""
-        cdef _Arrays gradients
+        cdef _Arrays gradients = _Arrays(self.outputs)
         cdef _Array array
         cdef _Pointers to
         cdef int status
         cdef int64_t rows = fbp_forward_rows(self.plan)
-        cdef list made = [], arrays = []
+        cdef list made = []
         if rows < 0:
             raise _error(FBP_NO_FORWARD, "")
         douts = [dout] if self.outputs == 1 else self._each(dout, "dout", self.outputs)
         for k in range(self.outputs):
             name, width = "dout" if self.outputs == 1 else f"dout[{k}]", fbp_plan_width(self.plan, self.output[k])
-            array = _read(douts[k], name)
+            value = _read(douts[k], name, &array)
             if array.ndim != 2 or array.a.rows != rows or array.a.cols != width:
-                raise ValueError(f"{name} must have the shape of the output, ({rows}, {width}), got {array.shape}")
-            arrays.append(array)
-        gradients = _Arrays(arrays)
+                raise ValueError(f"{name} must have the shape of the output, ({rows}, {width}), got {value.shape}")
+            gradients.add(k, value, &array)
         if inputs:
             made = [_matrix(rows, fbp_plan_width(self.plan, node), self.dtype) for node in self.input]
         to = _Pointers(made, self.input if inputs else [])

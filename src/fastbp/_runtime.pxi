@@ -41,9 +41,12 @@ def fma_peak(isa, str dtype, double seconds):
 
 def permutation(uint64_t seed, uint32_t stream, uint32_t step, order):
     """Fills order, an int64 vector, with the shuffled numbers 0 .. n-1; Ctrl-C is heard on the way."""
-    cdef _Array oa = _read_order(order, order.size)
-    cdef int64_t *row = <int64_t *>oa.a.data
-    cdef int64_t i, left = oa.a.rows, piece = 1 << 20
+    cdef _Array oa
+    cdef int64_t *row
+    cdef int64_t i, left, piece = 1 << 20
+    order = _read_order(order, order.size, &oa)
+    row = <int64_t *>oa.a.data
+    left = oa.a.rows
     with nogil:
         for i in range(left):
             row[i] = i

@@ -12,9 +12,10 @@ cdef object _read_weights(object weights, str name, int64_t rows):
     """Weights of `rows` rows as a contiguous float64 vector; None stays None. They are finite, at least 0, and so is their sum."""
     cdef int64_t where = 0
     cdef double total = 0
+    cdef _Array array
     if weights is None:
         return None
-    _read(weights, name)
+    weights = _read(weights, name, &array)
     values = np.require(weights, np.float64, ["C_CONTIGUOUS", "ALIGNED"])
     if values.shape != (rows,):
         raise ValueError(f"{name} must have shape ({rows},), got {values.shape}")
@@ -25,44 +26,45 @@ cdef object _read_weights(object weights, str name, int64_t rows):
     return values
 
 
-cdef _Array _read_rows(object y, str name, int64_t rows):
+cdef object _read_rows(object y, str name, int64_t rows, _Array *array):
     """As many of anything."""
-    cdef _Array array = _read(y, name)
+    y = _read(y, name, array)
     if array.ndim == 0 or array.a.rows != rows:
-        raise ValueError(f"{name} must have as many rows as x, {rows}, got shape {array.shape}")
-    return array
+        raise ValueError(f"{name} must have as many rows as x, {rows}, got shape {y.shape}")
+    return y
 
 
-cdef _Array _read_targets(object y, str name, int64_t rows, int64_t outputs, int dtype, int loss, bint *labels, bint check):
+cdef object _read_targets(object y, str name, int64_t rows, int64_t outputs, int dtype, int loss, _Array *array, bint *labels,
+                          bint check):
     """Targets for `rows` rows of so many outputs: integer labels (rows,) where the loss takes them, else (rows, width)."""
-    cdef _Array array = _read_rows(y, name, rows)
     cdef int64_t where = 0, value = 0
     cdef int64_t width = _target_width(loss, outputs)
     cdef bint takes_labels = fbp_loss_takes_labels(loss)
+    y = _read_rows(y, name, rows, array)
     labels[0] = takes_labels and array.ndim == 1
     if labels[0]:
         if array.a.type <= FBP_TYPE_F16:
             raise TypeError(f"{name} must hold integer class labels (batch,) or one-hot rows (batch, {width}), "
-                            f"got dtype {np.asarray(y).dtype} of shape {array.shape}")
+                            f"got dtype {y.dtype} of shape {y.shape}")
         if check and fbp_check_labels(&array.a, width, &where, &value) != FBP_OK:
             came = int(value)
             if array.a.type == FBP_TYPE_U64:
                 came %= 2**64
             raise ValueError(f"{name} must hold class labels from 0 to {width - 1}, got {came} in row {where}")
-        return array
+        return y
     if not (array.ndim == 2 and array.a.cols == width or array.ndim == 1 and width == 1):
         raise ValueError(f"{name} must have shape ({'batch,) or (batch' if takes_labels or width == 1 else 'batch'}, {width}), "
-                         f"got {array.shape}")
+                         f"got {y.shape}")
     if check and fbp_check_finite(&array.a, dtype, &where) != FBP_OK:
-        raise ValueError(f"{name} must be finite in {'float32' if dtype == FBP_F32 else 'float64'}, got {np.asarray(y)[where]} "
+        raise ValueError(f"{name} must be finite in {'float32' if dtype == FBP_F32 else 'float64'}, got {y[where]} "
                          f"in row {where}")
-    return array
+    return y
 
 
 def loss_gradient(int loss, out, target, weights=None, double parameter=0.0):
     """(loss, dE/dout) of one row of the table of losses."""
     cdef bint labels
-    cdef _Array ya
+    cdef _Array ya, oa
     cdef double value = 0
     cdef const char *data
     cdef char *gradient
@@ -70,14 +72,13 @@ def loss_gradient(int loss, out, target, weights=None, double parameter=0.0):
     cdef int status
     cdef int64_t width
     cdef int dtype
-    _read(out, "out")
-    out = np.asarray(out)
+    out = _read(out, "out", &oa)
     if out.ndim != 2 or 0 in out.shape:
         raise ValueError(f"out must have shape (batch, outputs), at least one of each, got {out.shape}")
     out = np.require(out, np.float32 if out.dtype == np.float32 else np.float64, ["C_CONTIGUOUS", "ALIGNED"])
     width = out.shape[1]
     dtype = FBP_F32 if out.dtype == np.float32 else FBP_F64
-    ya = _read_targets(target, "target", out.shape[0], width, dtype, loss, &labels, True)
+    target = _read_targets(target, "target", out.shape[0], width, dtype, loss, &ya, &labels, True)
     weights = _read_weights(weights, "sample_weight", out.shape[0])
     if weights is not None:
         weight = <const double *>ARRAY_DATA(weights)

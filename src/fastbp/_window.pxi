@@ -11,13 +11,16 @@ cdef extern from "window.h" nogil:
     int fbp_window_tile(const char *isa, int dtype, size_t *tile)
 
 
-cdef _Array _plain(object value, str dtype):
-    """A matrix as it is; None gives one without data."""
+cdef _Array _plain(object value, str dtype) except *:
+    """A matrix as it is, which the caller holds; None gives one without data."""
+    cdef _Array array
+    memset(&array, 0, sizeof(array))
     if value is None:
-        return _Array.__new__(_Array)
+        return array
     if value.dtype.name != dtype or value.ndim != 2 or not value.flags.c_contiguous:
         raise ValueError(f"the window takes C-contiguous {dtype} matrices, got {value.dtype} of shape {value.shape}")
-    return _read(value, "array")
+    _read(value, "array", &array)
+    return array
 
 
 cdef int _dtype_number(str dtype):
