@@ -19,6 +19,7 @@ import json, os, signal, sys, threading, time
 import numpy as np
 import fastbp as fb
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what it runs in the background ignore it
 fb.set_num_threads(int(sys.argv[1]))
 delay = float(sys.argv[2])
 BATCH = 100
