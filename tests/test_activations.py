@@ -270,6 +270,21 @@ def test_softmax_rows_add_up_to_one(isa: str, dtype: str) -> None:
 
 
 @kernels
+@pytest.mark.parametrize("activation", WHOLE_ROWS)
+def test_a_row_is_what_it_is_alone(isa: str, dtype: str, activation: str) -> None:
+    """For every number of columns that rows may be taken at once for, and of rows; the row alone is taken by itself."""
+    for n in range(1, 36):
+        z = 10 * numbers(37, n, seed=n, dtype=dtype)
+        largest = float(np.finfo(dtype).max)
+        for row, value in enumerate([-math.inf, math.inf, math.nan, largest, -largest, 1e4, -1e4]):
+            z[3 * row, row % n] = value
+        z[30], z[33] = -math.inf, -largest
+        alone = np.concatenate([apply(isa, activation, row[np.newaxis]) for row in z])
+        for m in (2, 3, 7, 15, 16, 17, 37):
+            assert_same_bits(apply(isa, activation, z[:m]), alone[:m], (m, n))
+
+
+@kernels
 def test_softmax_of_large_logits_is_shift_invariant(isa: str, dtype: str) -> None:
     """Whole numbers plus 2**20 are exact, and so is taking the maximum away: the same bits."""
     z = np.floor(8 * numbers(9, 37)).astype(dtype)

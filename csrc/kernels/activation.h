@@ -3,6 +3,7 @@
 #ifndef FBP_ACTIVATION_H
 #define FBP_ACTIVATION_H
 
+#include "columns.h"
 #include "kernels.h"
 #include "reduce.h"
 #include "vmath.h"
@@ -163,23 +164,55 @@ INLINE real row_exp_sum(const real *z, real max, real *e, size_t n)
             const size_t at = j + (size_t)b * VL, left = n - at;
             vec x = vexp(load_block(z + at, 0, left, vset1(-(real)INFINITY)) - shift);
             s[b] = s[b] + x;
-            if (e == NULL) continue;
-            if (left >= (size_t)VL) vstore(e + at, x);
-            else vstore_tail(e + at, x, vtail_of(left));
+            if (e) store_block(e + at, x, left);
         }
     return vsum_lanes(s);
 }
 
-/* Softmax of a row: O_j = exp(z_j - max) / sum. */
-static void softmax_forward(const struct fbp_tile *t)
+/* Softmax of a row, O_j = exp(z_j - max) / sum, or its logarithm, O_j = (z_j - max) - log sum. */
+INLINE void softmax_row(const real *z, real *c, size_t n, const int logarithm)
 {
-    for (size_t i = 0; i < t->m; i++) {
-        const real *z = x_row(t, i);
-        real *c = c_row(t, i);
-        const real sum = row_exp_sum(z, row_max(z, t->n), c, t->n);
-        for (size_t j = 0; j < t->n; j++) c[j] = c[j] / sum;
+    const real max = row_max(z, n);
+    const vec sum = vset1(row_exp_sum(z, max, logarithm ? NULL : c, n)), log_sum = logarithm ? vlog(sum) : vzero();
+    for (size_t j = 0; j < n; j += VL) {
+        const vec x = load_block((logarithm ? z : c) + j, 0, n - j, vzero());
+        store_block(c + j, logarithm ? (x - vset1(max)) - log_sum : x / sum, n - j);
     }
 }
+
+/* Of up to VL rows of t->n <= FEW reals, from i on. */
+static void softmax_few(const struct fbp_tile *t, size_t i, size_t rows, int logarithm)
+{
+    const real *row[VL];
+    vec z[FEW], e[FEW];
+    for (size_t r = 0; r < (size_t)VL; r++) row[r] = x_row(t, r < rows ? i + r : i);
+    load_columns(row, t->n, z, FEW, vset1(-(real)INFINITY));
+    const vec max = max_columns(z, FEW);
+    UNROLL for (size_t j = 0; j < FEW; j++) e[j] = z[j];
+    const vec sum = exp_sum_columns(e, max, FEW);
+    if (logarithm) {
+        const vec log_sum = vlog(sum);
+        UNROLL for (size_t j = 0; j < FEW; j++) z[j] = (z[j] - max) - log_sum;
+    } else {
+        UNROLL for (size_t j = 0; j < FEW; j++) z[j] = e[j] / sum;
+    }
+    store_columns(z, t->n, c_row(t, i), t->ldc, rows, FEW);
+}
+
+INLINE void softmax_rows(const struct fbp_tile *t, const int logarithm)
+{
+    if (t->n > FEW) {
+        for (size_t i = 0; i < t->m; i++) softmax_row(x_row(t, i), c_row(t, i), t->n, logarithm);
+        return;
+    }
+    for (size_t i = 0; i < t->m; i += VL) {
+        const size_t rows = t->m - i < (size_t)VL ? t->m - i : (size_t)VL;
+        if (rows == 1) softmax_row(x_row(t, i), c_row(t, i), t->n, logarithm);
+        else softmax_few(t, i, rows, logarithm);
+    }
+}
+static void softmax_forward(const struct fbp_tile *t) { softmax_rows(t, 0); }
+static void log_softmax_forward(const struct fbp_tile *t) { softmax_rows(t, 1); }
 
 /* dZ_j = O_j (dO_j - sum_k dO_k O_k) */
 static void softmax_backward(const struct fbp_tile *t)
@@ -193,19 +226,9 @@ static void softmax_backward(const struct fbp_tile *t)
         for (size_t j = 0; j < n; j += LANES)
             for (int b = 0; b < NB; b++)
                 s[b] = vfma(load_block(d + j, b, n - j, vzero()), load_block(o + j, b, n - j, vzero()), s[b]);
-        const real dot = vsum_lanes(s);
-        for (size_t j = 0; j < n; j++) c[j] = o[j] * (d[j] - dot);
-    }
-}
-
-/* Log-softmax of a row: O_j = (z_j - max) - log sum exp(z - max). */
-static void log_softmax_forward(const struct fbp_tile *t)
-{
-    for (size_t i = 0; i < t->m; i++) {
-        const real *z = x_row(t, i);
-        real *c = c_row(t, i);
-        const real max = row_max(z, t->n), log_sum = vlog(vset1(row_exp_sum(z, max, NULL, t->n)))[0];
-        for (size_t j = 0; j < t->n; j++) c[j] = (z[j] - max) - log_sum;
+        const vec dot = vset1(vsum_lanes(s));
+        for (size_t j = 0; j < n; j += VL)
+            store_block(c + j, load_block(o + j, 0, n - j, vzero()) * (load_block(d + j, 0, n - j, vzero()) - dot), n - j);
     }
 }
 
@@ -223,9 +246,7 @@ static void log_softmax_backward(const struct fbp_tile *t)
         const vec sum = vset1(vsum_lanes(s));
         for (size_t j = 0; j < n; j += VL) {
             const size_t left = n - j;
-            const vec x = vfnma(vexp(load_block(o + j, 0, left, vzero())), sum, load_block(d + j, 0, left, vzero()));
-            if (left >= (size_t)VL) vstore(c + j, x);
-            else vstore_tail(c + j, x, vtail_of(left));
+            store_block(c + j, vfnma(vexp(load_block(o + j, 0, left, vzero())), sum, load_block(d + j, 0, left, vzero())), left);
         }
     }
 }

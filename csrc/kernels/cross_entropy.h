@@ -47,9 +47,7 @@ INLINE void cross_entropy_row(const struct fbp_loss_rows *l, size_t i, real *sum
         return;
     }
     const vec f = vset1(factor), s = vset1(scale);
-    size_t j = 0;
-    for (; j + VL <= l->n; j += VL) vstore(g + j, vload(g + j) * f * s);
-    if (j < l->n) vstore_tail(g + j, vload_tail(g + j, vtail_of(l->n - j)) * f * s, vtail_of(l->n - j));
+    for (size_t j = 0; j < l->n; j += VL) store_block(g + j, load_block(g + j, 0, l->n - j, vzero()) * f * s, l->n - j);
     g[y] = (ey * factor - 1) * scale;
 }
 
@@ -83,9 +81,6 @@ static void cross_entropy_put(const struct fbp_loss_rows *l, size_t i, size_t ro
         if (!isfinite(of_row[r])) l->loss[i + r] = weight_of(l, i + r) * cross_entropy_wide(l, i + r);
 }
 
-/* How many of n reals from j on a register has. */
-INLINE size_t left_of(size_t n, size_t j) { return n < j ? 0 : n - j < (size_t)VL ? n - j : (size_t)VL; }
-
 /* VL labels, of which the first n are there. */
 INLINE vint vlabels(const int64_t *label, size_t n)
 {
@@ -105,44 +100,17 @@ static vec scale_of_rows(const struct fbp_loss_rows *l, size_t i, size_t rows)
     return vload(scale);
 }
 
-/* column[j] = element j of VL rows of n <= most reals, for j < most; of those from n on, `fill`. */
-INLINE void load_columns(const real *const *row, size_t n, vec *column, const size_t most, vec fill)
-{
-    UNROLL for (size_t j = 0; j < most; j += VL) {
-        const vtail tail = vtail_of(left_of(n, j));
-        vec r[VL];
-        UNROLL for (int i = 0; i < VL; i++) r[i] = vload_fill(row[i] + j, tail, fill);
-        transpose(r);
-        UNROLL for (size_t i = 0; i < (size_t)VL; i++) if (j + i < most) column[j + i] = r[i];
-    }
-}
-
-/* The first `rows` of VL rows of n <= most reals are set to the columns. */
-INLINE void store_columns(const vec *column, size_t n, real *x, ptrdiff_t ld, size_t rows, const size_t most)
-{
-    UNROLL for (size_t j = 0; j < most; j += VL) {
-        const vtail tail = vtail_of(left_of(n, j));
-        vec r[VL] = {vzero()};
-        UNROLL for (size_t i = 0; i < (size_t)VL; i++) if (j + i < most) r[i] = column[j + i];
-        transpose_first(r, most < (size_t)VL ? ((int)most + QUARTER - 1) / QUARTER : VL / QUARTER);
-        UNROLL for (size_t i = 0; i < (size_t)VL; i++) if (i < rows) vstore_tail(x + (ptrdiff_t)i * ld + j, r[i], tail);
-    }
-}
-
-#define FEW 16          /* classes that VL rows are taken at once for, a register for each class */
-
 /* VL rows of l->n <= n logits, transposed: register j holds class j of all rows, of which the first `rows` are there; classes that are
- * not have logits of -inf and targets of 0. The same operations in the same order as in cross_entropy_row: the sum folds lanes j and
- * j + w of the fixed layout, w = LANES/2 .. 1, which are registers here. */
+ * not have logits of -inf and targets of 0. The same operations in the same order as in cross_entropy_row. */
 INLINE void cross_entropy_few(const struct fbp_loss_rows *l, size_t i, size_t rows, const size_t n)
 {
     const struct smoothing by = smoothing_of(l);
     const vec below = vset1(-(real)INFINITY);
-    vec z[FEW], t[FEW], lane[LANES], max = below, weight = vset1(1), linear = vzero();
+    vec z[FEW], t[FEW], weight = vset1(1), linear = vzero();
     const real *row[VL];
     for (size_t r = 0; r < (size_t)VL; r++) row[r] = (const real *)l->out + (ptrdiff_t)(r < rows ? i + r : i) * l->ldo;
     load_columns(row, l->n, z, n, below);
-    UNROLL for (size_t j = 0; j < n; j++) max = vmax(z[j], max);
+    const vec max = max_columns(z, n);
     if (l->label) {
         const vint label = vlabels(l->label + i, rows);
         vuint own = vbits1(0);
@@ -165,20 +133,14 @@ INLINE void cross_entropy_few(const struct fbp_loss_rows *l, size_t i, size_t ro
             linear = linear + vreal(vbits(t[j] * (z[j] - max)) & used);
         }
     }
-    UNROLL for (size_t j = 0; j < n; j++) {
-        z[j] = vexp(z[j] - max);
-        if (j < (size_t)LANES) lane[j] = z[j];
-        else lane[j % LANES] = lane[j % LANES] + z[j];
-    }
-    UNROLL for (size_t w = LANES / 2; w >= 1; w /= 2)
-        UNROLL for (size_t j = 0; j < w; j++) if (j + w < n) lane[j] = lane[j] + lane[j + w];
+    const vec sum = exp_sum_columns(z, max, n);
     if (l->grad) {
         const vec scale = l->weight ? scale_of_rows(l, i, rows) : vset1((real)l->scale);
-        const vec factor = weight / lane[0];
+        const vec factor = weight / sum;
         UNROLL for (size_t j = 0; j < n; j++) z[j] = (z[j] * factor - t[j]) * scale;
         store_columns(z, l->n, (real *)l->grad + (ptrdiff_t)i * l->ldg, l->ldg, rows, n);
     }
-    cross_entropy_put(l, i, rows, weight * vlog(lane[0]) - linear);
+    cross_entropy_put(l, i, rows, weight * vlog(sum) - linear);
 }
 static void cross_entropy_4(const struct fbp_loss_rows *l, size_t i, size_t rows) { cross_entropy_few(l, i, rows, 4); }
 static void cross_entropy_8(const struct fbp_loss_rows *l, size_t i, size_t rows) { cross_entropy_few(l, i, rows, 8); }

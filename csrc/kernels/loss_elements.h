@@ -18,12 +18,6 @@ typedef double wide_fn(double o, double t, double a, double *g);        /* e(o, 
 
 INLINE double weight_of(const struct fbp_loss_rows *l, size_t i) { return l->weight ? l->weight[i] : 1; }
 
-INLINE void store_block(real *p, vec v, size_t left)
-{
-    if (left >= (size_t)VL) vstore(p, v);
-    else vstore_tail(p, v, vtail_of(left));
-}
-
 /* e^x as a double, which has room for it up to x = 709: 2^n (1 + p) as in vmath.h, 2^n in two halves. */
 static double wide_exp(double x)
 {

@@ -13,6 +13,13 @@ INLINE vec load_block(const real *p, int b, size_t n, vec fill)
     return vload_fill(p + at, vtail_of(n - at), fill);
 }
 
+/* The register v to p, where n reals are left. */
+INLINE void store_block(real *p, vec v, size_t n)
+{
+    if (n >= (size_t)VL) vstore(p, v);
+    else vstore_tail(p, v, vtail_of(n));
+}
+
 /* v to p, or where `add`, to what is there. */
 INLINE void put(real *p, vec v, const int add)
 {

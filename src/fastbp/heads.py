@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,12 @@ class Head:
         """Return the probabilities that outputs are logits of."""
         if self.name not in PROBABILITIES:
             raise RuntimeError(f"{NO_PROBABILITIES}, got {self.name!r}")
-        return Activation(PROBABILITIES[self.name]).infer(out)
+        return self._to_probabilities.infer(out)
+
+    @cached_property
+    def _to_probabilities(self) -> Activation:
+        """A layer that is compiled once, not for every call."""
+        return Activation(PROBABILITIES[self.name])
 
 
 def heads_of(
