@@ -1,5 +1,7 @@
 #include "cpu.h"
 
+#include <stdatomic.h>
+
 #if defined(__x86_64__)
 #include <cpuid.h>
 
@@ -11,7 +13,7 @@ static uint64_t xcr0(void)
     return (uint64_t)high << 32 | low;
 }
 
-unsigned fbp_cpu_features(void)
+static unsigned features_of_cpu(void)
 {
     const uint64_t ymm = 0x6, zmm = 0xe6;
     const uint32_t avx2 = 1u << 5, avx512 = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;  /* F, DQ, BW, VL */
@@ -26,7 +28,19 @@ unsigned fbp_cpu_features(void)
     return features;
 }
 #elif defined(__aarch64__)
-unsigned fbp_cpu_features(void) { return FBP_CPU_BASE | FBP_CPU_NEON; }     /* part of the architecture */
+static unsigned features_of_cpu(void) { return FBP_CPU_BASE | FBP_CPU_NEON; }      /* part of the architecture */
 #else
-unsigned fbp_cpu_features(void) { return FBP_CPU_BASE; }
+static unsigned features_of_cpu(void) { return FBP_CPU_BASE; }
 #endif
+
+/* Asked once: in a virtual machine cpuid leaves it, and takes 10 us. */
+unsigned fbp_cpu_features(void)
+{
+    static atomic_uint known;
+    unsigned features = atomic_load_explicit(&known, memory_order_relaxed);
+    if (features == 0) {
+        features = features_of_cpu();
+        atomic_store_explicit(&known, features, memory_order_relaxed);
+    }
+    return features;
+}
