@@ -50,7 +50,7 @@ def may_include(path: Path) -> set[str]:
     """What a file of csrc may include of csrc."""
     base = {f"base/{header.name}" for header in (CSRC / "base").glob("*.h")}
     kernel = {f"kernels/{name}" for name in PARTS}
-    vectors = {f"kernels/{name}" for name in ("vec.h", "vmath.h", "vslope.h", "vtrans.h")}
+    vectors = {f"kernels/{name}" for name in ("vec.h", "vmath.h", "vslope.h", "vtrans.h", "columns.h")}
     table = {"kernels/kernels.h"}
     folder = path.parent.name
     if folder == "base":
@@ -69,6 +69,7 @@ def may_include(path: Path) -> set[str]:
         "vmath.h": {"kernels/vec.h"},
         "vslope.h": {"kernels/vec.h", "kernels/vmath.h"},
         "vtrans.h": {"kernels/vec.h"},
+        "columns.h": {"kernels/vmath.h", "kernels/vtrans.h"},
         "vec.h": set(),
         "kernels.h": set(),
         "table.c": {"base/cpu.h", "fbp.h"} | table,

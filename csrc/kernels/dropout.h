@@ -10,20 +10,6 @@
 #define PHILOX_GROUPS (VBYTES == 64 ? 4 : 2)            /* registers that take turns: as many as there is room for */
 #define PHILOX_WORDS (4 * PHILOX_LANES * PHILOX_GROUPS) /* at a time */
 
-typedef uint64_t vwide __attribute__((vector_size(VBYTES)));
-
-/* The product of the lower halves, in each 64 bits. */
-INLINE vwide vmul_lower(vwide a, vwide b)
-{
-#if defined(FBP_AVX512) || defined(FBP_AVX2)
-    return (vwide)CAT2(PREFIX, mul_epu32)((__typeof__(CAT2(PREFIX, set1_epi32)(0)))a, (__typeof__(CAT2(PREFIX, set1_epi32)(0)))b);
-#elif defined(FBP_NEON)
-    return (vwide)vmull_u32(vmovn_u64((uint64x2_t)a), vmovn_u64((uint64x2_t)b));
-#else
-    return (a & 0xffffffffu) * (b & 0xffffffffu);
-#endif
-}
-
 /* Words 4 first .. 4 first + PHILOX_WORDS of the stream: those of as many blocks as there are lanes in the groups. Of the 64 bits of a
  * word, the lower half counts. Lanes 0, 2, .. hold the first half of a group's blocks, 1, 3, .. the second: so words 0, 1 and words 2, 3
  * of the blocks lie in order when the even lanes are put together, then the odd ones. */

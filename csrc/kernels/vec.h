@@ -201,6 +201,18 @@ INLINE vec vscale(vec v, vec n)
 INLINE vec vscale_normal(vec v, vec t, vec n) { return vreal(vbits(v) + (vbits(t) << MANTISSA)); }
 #endif
 
+/* Lanes of 64 bits; the products of their lower halves. */
+typedef uint64_t vwide __attribute__((vector_size(VBYTES)));
+#if defined(FBP_AVX512)
+INLINE vwide vmul_lower(vwide a, vwide b) { return (vwide)_mm512_mul_epu32((__m512i)a, (__m512i)b); }
+#elif defined(FBP_AVX2)
+INLINE vwide vmul_lower(vwide a, vwide b) { return (vwide)_mm256_mul_epu32((__m256i)a, (__m256i)b); }
+#elif defined(FBP_NEON)
+INLINE vwide vmul_lower(vwide a, vwide b) { return (vwide)vmull_u32(vmovn_u64((uint64x2_t)a), vmovn_u64((uint64x2_t)b)); }
+#else
+INLINE vwide vmul_lower(vwide a, vwide b) { return (a & 0xffffffffu) * (b & 0xffffffffu); }
+#endif
+
 /* Lane by lane table[i], i the low three bits of the lane of `index`. TABLE has its eight twice, as many as the longest register. */
 #if FBP_REAL == 32
 #define TABLE(...) {__VA_ARGS__, __VA_ARGS__}

@@ -439,6 +439,7 @@ cdef class Plan:
                           fbp_forward_rows(self.plan) > 0)
         if fbp_forward_rows(self.plan) > 0:
             _check_categories(self, &xa.a, x, "x")
+        weights = _read_weights(weights, "sample_weight", xa.a.rows)
         targets.y = ya.a
         targets.labels = labels
         self._start(&run, xa.a.rows, xa.a.rows, weights, NULL)

@@ -128,8 +128,8 @@ class Model(Visible):
 
         x and y are lists for several inputs and outputs; `sample_weight`, shape (m,), is as for `fit`.
         """
-        if self._plain and sample_weight is None:  # the hot path
-            return self._plan.train_step(x, y)
+        if self._plain and (sample_weight is None or self._heads[0].name != "custom"):  # the hot path
+            return self._plan.train_step(x, y, sample_weight)
         self._trainable()
         y = self._data.y("y", y)
         return self._plan.train_step(self._data.x("x", x), y, self._data.weights(y, sample_weight))
