@@ -44,18 +44,21 @@ INLINE vec max_columns(const vec *z, const size_t n)
     return max;
 }
 
-/* z = exp(z - max); returns the sum of each row, which folds lanes j and j + w of the fixed layout, w = LANES/2 .. 1: registers here. */
-INLINE vec exp_sum_columns(vec *z, vec max, const size_t n)
+/* The sum of each row, which folds lanes j and j + w of the fixed layout, w = LANES/2 .. 1: registers here. */
+INLINE vec sum_columns(const vec *x, const size_t n)
 {
     vec lane[LANES];
-    UNROLL for (size_t j = 0; j < n; j++) {
-        z[j] = vexp(z[j] - max);
-        if (j < (size_t)LANES) lane[j] = z[j];
-        else lane[j % LANES] = lane[j % LANES] + z[j];
-    }
+    UNROLL for (size_t j = 0; j < n; j++) lane[j % LANES] = (j < (size_t)LANES ? vzero() : lane[j % LANES]) + x[j];
     UNROLL for (size_t w = LANES / 2; w >= 1; w /= 2)
         UNROLL for (size_t j = 0; j < w; j++) if (j + w < n) lane[j] = lane[j] + lane[j + w];
     return lane[0];
+}
+
+/* z = exp(z - max); returns the sum of each row. */
+INLINE vec exp_sum_columns(vec *z, vec max, const size_t n)
+{
+    UNROLL for (size_t j = 0; j < n; j++) z[j] = vexp(z[j] - max);
+    return sum_columns(z, n);
 }
 
 #endif

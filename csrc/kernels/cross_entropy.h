@@ -21,6 +21,25 @@ INLINE real target_at(const struct fbp_loss_rows *l, const struct smoothing *by,
     return l->a == 0 ? t : t * by->keep + by->rest;
 }
 
+/* t x; 0 for a class of probability 0, which may have Z = -inf. */
+INLINE vec where_used(vec t, vec x) { return vreal(vbits(t * x) & (vuint)(t != vzero())); }
+
+/* The target of row i for a register of classes from j on; 0 where there are none. */
+INLINE vec target_block(const struct fbp_loss_rows *l, const struct smoothing *by, size_t i, size_t j)
+{
+    vec t = vset1(l->a == 0 ? 0 : by->rest);
+    if (l->label == NULL) {
+        t = load_block((const real *)l->target[i] + j, 0, l->n - j, vzero());
+        if (l->a != 0) t = t * vset1(by->keep) + vset1(by->rest);
+    } else if ((uint64_t)l->label[i] - j < (uint64_t)VL) {
+        real copy[VL];
+        vstore(copy, t);
+        copy[(size_t)l->label[i] - j] = target_at(l, by, i, (size_t)l->label[i]);
+        t = vload(copy);
+    }
+    return l->n - j < (size_t)VL ? vfill(t, vtail_of(l->n - j), vzero()) : t;
+}
+
 /* One row of the softmax cross-entropy: the gradient, and the three numbers its loss is made of. */
 INLINE void cross_entropy_row(const struct fbp_loss_rows *l, size_t i, real *sum, real *weight, real *linear)
 {
@@ -32,21 +51,26 @@ INLINE void cross_entropy_row(const struct fbp_loss_rows *l, size_t i, real *sum
     real *g = l->grad ? (real *)l->grad + (ptrdiff_t)i * l->ldg : NULL;
     *weight = 1, *linear = z[y] - max;
     if (by.soft) {
-        *weight = *linear = 0;
-        for (size_t j = 0; j < l->n; j++) {
-            const real t = target_at(l, &by, i, j);
-            *weight += t;
-            if (t != 0) *linear += t * (z[j] - max);                /* a class of probability 0 may have Z = -inf */
-        }
+        vec of_t[NB], of_tz[NB];
+        for (int b = 0; b < NB; b++) of_t[b] = of_tz[b] = vzero();
+        for (size_t j = 0; j < l->n; j += LANES)
+            for (int b = 0; b < NB && j + (size_t)b * VL < l->n; b++) {
+                const size_t at = j + (size_t)b * VL;
+                const vec t = target_block(l, &by, i, at);
+                of_t[b] = of_t[b] + t;
+                of_tz[b] = of_tz[b] + where_used(t, load_block(z + at, 0, l->n - at, vzero()) - vset1(max));
+            }
+        *weight = vsum_lanes(of_t), *linear = vsum_lanes(of_tz);
     }
     *sum = row_exp_sum(z, max, g, l->n);
     if (g == NULL) return;
     const real factor = *weight / *sum, ey = g[y];
+    const vec f = vset1(factor), s = vset1(scale);
     if (by.soft) {
-        for (size_t j = 0; j < l->n; j++) g[j] = (g[j] * factor - target_at(l, &by, i, j)) * scale;
+        for (size_t j = 0; j < l->n; j += VL)
+            store_block(g + j, (load_block(g + j, 0, l->n - j, vzero()) * f - target_block(l, &by, i, j)) * s, l->n - j);
         return;
     }
-    const vec f = vset1(factor), s = vset1(scale);
     for (size_t j = 0; j < l->n; j += VL) store_block(g + j, load_block(g + j, 0, l->n - j, vzero()) * f * s, l->n - j);
     g[y] = (ey * factor - 1) * scale;
 }
@@ -125,13 +149,12 @@ INLINE void cross_entropy_few(const struct fbp_loss_rows *l, size_t i, size_t ro
         load_columns(row, l->n, t, n, vzero());
     }
     if (by.soft) {
-        weight = linear = vzero();
+        vec tz[FEW];
         UNROLL for (size_t j = 0; j < n; j++) {
             if (l->a != 0 && j < l->n) t[j] = t[j] * vset1(by.keep) + vset1(by.rest);
-            const vuint used = (vuint)(t[j] != vzero());            /* a class of probability 0 may have Z = -inf */
-            weight = weight + t[j];
-            linear = linear + vreal(vbits(t[j] * (z[j] - max)) & used);
+            tz[j] = where_used(t[j], z[j] - max);
         }
+        weight = sum_columns(t, n), linear = sum_columns(tz, n);
     }
     const vec sum = exp_sum_columns(z, max, n);
     if (l->grad) {

@@ -97,6 +97,13 @@ cdef bint _overlaps(const fbp_array *a, int size, const char *low, const char *h
     return first < high and low < last
 
 
+cdef object _contiguous(object value, const _Array *array, int dtype):
+    """A NumPy array as one of native reals in C order, itself where it is one."""
+    if ARRAY_CARRAY(value) and array.a.type == (FBP_TYPE_F32 if dtype == FBP_F32 else FBP_TYPE_F64):
+        return value
+    return np.require(value, np.float32 if dtype == FBP_F32 else np.float64, ["C_CONTIGUOUS", "ALIGNED"])
+
+
 cdef object _matrix(int64_t rows, int64_t cols, int dtype):
     """A new array."""
     cdef Py_ssize_t shape[2]

@@ -15,8 +15,7 @@ cdef object _read_weights(object weights, str name, int64_t rows):
     cdef _Array array
     if weights is None:
         return None
-    weights = _read(weights, name, &array)
-    values = np.require(weights, np.float64, ["C_CONTIGUOUS", "ALIGNED"])
+    values = _contiguous(_read(weights, name, &array), &array, FBP_F64)
     if values.shape != (rows,):
         raise ValueError(f"{name} must have shape ({rows},), got {values.shape}")
     if fbp_check_weights(<const double *>ARRAY_DATA(values), rows, &where, &total) != FBP_OK:
@@ -73,16 +72,16 @@ def loss_gradient(int loss, out, target, weights=None, double parameter=0.0):
     cdef int64_t width
     cdef int dtype
     out = _read(out, "out", &oa)
-    if out.ndim != 2 or 0 in out.shape:
+    if oa.ndim != 2 or oa.a.rows == 0 or oa.a.cols == 0:
         raise ValueError(f"out must have shape (batch, outputs), at least one of each, got {out.shape}")
-    out = np.require(out, np.float32 if out.dtype == np.float32 else np.float64, ["C_CONTIGUOUS", "ALIGNED"])
-    width = out.shape[1]
-    dtype = FBP_F32 if out.dtype == np.float32 else FBP_F64
-    target = _read_targets(target, "target", out.shape[0], width, dtype, loss, &ya, &labels, True)
-    weights = _read_weights(weights, "sample_weight", out.shape[0])
+    dtype = FBP_F32 if oa.a.type == FBP_TYPE_F32 and not oa.a.swapped else FBP_F64
+    out = _contiguous(out, &oa, dtype)
+    width = oa.a.cols
+    target = _read_targets(target, "target", oa.a.rows, width, dtype, loss, &ya, &labels, True)
+    weights = _read_weights(weights, "sample_weight", oa.a.rows)
     if weights is not None:
         weight = <const double *>ARRAY_DATA(weights)
-    dout = np.empty_like(out)
+    dout = _matrix(oa.a.rows, width, dtype)
     data = ARRAY_DATA(out)
     gradient = ARRAY_DATA(dout)
     with nogil:
