@@ -4,24 +4,26 @@
 
 #include "plan.h"
 
-/* IEEE 754 binary16 to double. */
-static double half(uint16_t h)
+/* IEEE 754 binary16 as a float: the fraction times 2^-24, or the same bits with another bias; infinities and NaN keep their exponent. */
+static inline float half(uint16_t h)
 {
-    const int exponent = h >> 10 & 31, fraction = h & 1023;
-    const double magnitude = exponent == 0    ? ldexp(fraction, -24)
-                             : exponent == 31 ? (fraction ? (double)NAN : (double)INFINITY)
-                                              : ldexp(1024 + fraction, exponent - 25);
-    return h >> 15 ? -magnitude : magnitude;
+    const uint32_t exponent = h >> 10 & 31, fraction = h & 1023, sign = (uint32_t)h >> 15 << 31;
+    const float small = (float)(int32_t)fraction * 0x1p-24f;
+    uint32_t of_small, bits = (exponent << 23 | fraction << 13) + (exponent == 31 ? 224u << 23 : 112u << 23);
+    memcpy(&of_small, &small, sizeof bits);
+    bits = (exponent == 0 ? of_small : bits) | sign;
+    float v;
+    memcpy(&v, &bits, sizeof v);
+    return v;
 }
 
 /* A float as a double. One below the normal ones is a normal double; the conversion would flush it to zero. */
-static double widen(float v)
+static inline double widen(float v)
 {
     uint32_t bits;
     memcpy(&bits, &v, sizeof bits);
-    if (bits & 0x7f800000u) return v;
-    const double magnitude = (double)(bits & 0x7fffffu) * 0x1p-149;
-    return bits >> 31 ? -magnitude : magnitude;
+    const double small = (double)(int32_t)(bits & 0x7fffffu) * (bits >> 31 ? -0x1p-149 : 0x1p-149), normal = v;
+    return bits & 0x7f800000u ? normal : small;
 }
 
 #define AS_IS(v) (v)
@@ -50,24 +52,36 @@ static int same_type(const struct fbp_array *a, int dtype)
     switch (a->type) {                                                                     \
         TYPES(CASE_##real)                                                                 \
     }
+/* A loop for what lies side by side, which compilers make of whole registers, and one for the rest. */
 #define CONVERT_LOOP(code, type, convert, real)                                            \
-    case code:                                                                             \
-        for (int64_t j = 0; j < a->cols; j++, from += a->col_stride) {                     \
+    case code: {                                                                           \
+        real *restrict result = to;                                                        \
+        if (a->col_stride == (ptrdiff_t)sizeof(type) && !a->swapped) {                     \
+            for (int64_t j = 0; j < n; j++) {                                              \
+                type v;                                                                    \
+                memcpy(&v, from + (size_t)j * sizeof v, sizeof v);                         \
+                result[j] = (real)convert(v);                                              \
+            }                                                                              \
+            break;                                                                         \
+        }                                                                                  \
+        for (int64_t j = 0; j < n; j++, from += a->col_stride) {                           \
             type v;                                                                        \
             memcpy(&v, from, sizeof v);                                                    \
             if (a->swapped) swap_bytes((unsigned char *)&v, sizeof v);                     \
-            ((real *)to)[j] = (real)convert(v);                                            \
+            result[j] = (real)convert(v);                                                  \
         }                                                                                  \
-        break;
+        break;                                                                             \
+    }
 #define CASE_float(code, type, convert) CONVERT_LOOP(code, type, convert, float)
 #define CASE_double(code, type, convert) CONVERT_LOOP(code, type, convert, double)
 
 void fbp_array_convert(const struct fbp_array *a, int64_t row, int dtype, void *to)
 {
     const char *from = a->data + row * a->row_stride;
+    const int64_t n = a->cols;
     const size_t size = dtype == FBP_F32 ? sizeof(float) : sizeof(double);
     if (same_type(a, dtype) && a->col_stride == (ptrdiff_t)size) {
-        memcpy(to, from, (size_t)a->cols * size);
+        memcpy(to, from, (size_t)n * size);
     } else if (dtype == FBP_F32) {
         CONVERT_TO(float)
     } else {
