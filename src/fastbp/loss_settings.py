@@ -178,20 +178,18 @@ def frozen_class_weight(value: ClassWeight) -> ClassWeight:
 
 def class_weights(class_weight: ClassWeight, labels: npt.NDArray[np.intp], name: str) -> Weights:
     """Return the weight of each row's class."""
+    if isinstance(class_weight, tuple) and not isinstance(class_weight[0], tuple):
+        outside = (labels < 0) | (labels >= len(class_weight))
+        if outside.any():
+            found = labels[outside].min()
+            raise ValueError(f"class_weight must have one weight for each class, got {len(class_weight)} and {found} in {name}")
+        of_labels: Weights = np.array(class_weight)[labels]
+        return of_labels
     classes, index, counts = np.unique(labels, return_inverse=True, return_counts=True)
     if class_weight == "balanced":
         weights = len(labels) / (len(classes) * counts)
     else:
-        assert isinstance(class_weight, tuple)
-        if class_weight and isinstance(class_weight[0], tuple):
-            given = dict(class_weight)
-            weights = np.array([given.get(label, 1.0) for label in classes.tolist()])
-        else:
-            outside = classes[(classes < 0) | (classes >= len(class_weight))]
-            if len(outside):
-                raise ValueError(
-                    f"class_weight must have one weight for each class, got {len(class_weight)} and {outside[0]} in {name}"
-                )
-            weights = np.array(class_weight)[classes]
+        given: dict[int, float] = dict(class_weight)  # type: ignore[arg-type]
+        weights = np.array([given.get(label, 1.0) for label in classes.tolist()])
     result: Weights = weights[index.reshape(-1)]
     return result
