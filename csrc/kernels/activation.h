@@ -206,7 +206,7 @@ INLINE void softmax_rows(const struct fbp_tile *t, const int logarithm)
         return;
     }
     for (size_t i = 0; i < t->m; i += VL) {
-        const size_t rows = t->m - i < (size_t)VL ? t->m - i : (size_t)VL;
+        const size_t rows = left_of(t->m, i);
         if (rows == 1) softmax_row(x_row(t, i), c_row(t, i), t->n, logarithm);
         else softmax_few(t, i, rows, logarithm);
     }

@@ -9,9 +9,6 @@
 
 #define FEW 16          /* reals of a row that are taken so: a register for each */
 
-/* How many of n reals from j on a register has. */
-INLINE size_t left_of(size_t n, size_t j) { return n < j ? 0 : n - j < (size_t)VL ? n - j : (size_t)VL; }
-
 /* column[j] = element j of VL rows of n <= most reals, for j < most; of those from n on, `fill`. */
 INLINE void load_columns(const real *const *row, size_t n, vec *column, const size_t most, vec fill)
 {

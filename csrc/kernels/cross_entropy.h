@@ -178,7 +178,7 @@ static void cross_entropy_rows(const struct fbp_loss_rows *l)
     static void (*const few[])(const struct fbp_loss_rows *, size_t, size_t) = {
         cross_entropy_4, cross_entropy_8, cross_entropy_12, cross_entropy_16};
     for (size_t i = 0; i < l->m; i += VL) {
-        const size_t rows = l->m - i < (size_t)VL ? l->m - i : (size_t)VL;
+        const size_t rows = left_of(l->m, i);
         if (rows > 1 && l->n <= FEW) few[(l->n - 1) / 4](l, i, rows);
         else {
             real sum[VL], weight[VL], linear[VL];

@@ -61,7 +61,7 @@ static void dropout(const struct fbp_dropout *f)
             for (const uint32_t *w = word + (element - at); left > 0; w += VL) {
                 words some;
                 memcpy(&some, w, sizeof some);
-                const size_t n = left < (size_t)VL ? left : (size_t)VL;
+                const size_t n = left_of(left, 0);
                 const vec k = vreal(factor & (vuint)(__builtin_convertvector(some, vuint) >= vbits1(f->limit)));
                 store_block(kept + j, k, n);
                 store_block(c + j, load_block(x + j, 0, n, vzero()) * k, n);

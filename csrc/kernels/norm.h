@@ -40,7 +40,7 @@ INLINE void normalize_row(const struct fbp_norm *f, size_t i, const real *mean, 
     const real *x = f->x[i], *gain = f->gain, *shift = f->shift;
     real *c = (real *)f->c + (ptrdiff_t)i * f->ldc, *kept = f->kept ? (real *)f->kept + (ptrdiff_t)i * f->ldk : NULL;
     for (size_t j = 0; j < f->n; j += VL) {
-        const vtail tail = vtail_of(f->n - j < (size_t)VL ? f->n - j : (size_t)VL);
+        const vtail tail = vtail_of(left_of(f->n, j));
         const vec p = by_column ? vload_tail(mean + j, tail) : vset1(*mean), s = by_column ? vload_tail(scale + j, tail) : vset1(*scale);
         const vec h = (vload_tail(x + j, tail) - p) * s;
         if (kept) vstore_tail(kept + j, h, tail);
@@ -82,7 +82,7 @@ static void normalize_rows_grad(const struct fbp_norm_grad *g)
         const vec p = vset1(g->centered ? vsum_lanes(sum) / n : 0), q = vset1(vsum_lanes(product) / n);
         const vec s = vset1(((const real *)g->scale)[i]);
         for (size_t j = 0; j < g->n; j += VL) {
-            const vtail tail = vtail_of(g->n - j < (size_t)VL ? g->n - j : (size_t)VL);
+            const vtail tail = vtail_of(left_of(g->n, j));
             const vec t = s * vfnma(vload_tail(h + j, tail), q, vload_tail(d + j, tail) * vload_tail(gain + j, tail) - p);
             put_tail(c + j, t, tail, g->add);
         }
@@ -97,7 +97,7 @@ static void normalize_columns_grad(const struct fbp_norm_grad *g)
         const real *d = (const real *)g->d + (ptrdiff_t)i * g->ldd, *h = (const real *)g->kept + (ptrdiff_t)i * g->ldk;
         real *c = (real *)g->c + (ptrdiff_t)i * g->ldc;
         for (size_t j = 0; j < g->n; j += VL) {
-            const vtail tail = vtail_of(g->n - j < (size_t)VL ? g->n - j : (size_t)VL);
+            const vtail tail = vtail_of(left_of(g->n, j));
             const vec v = vfnma(vload_tail(h + j, tail), vload_tail(q + j, tail), vload_tail(d + j, tail) - vload_tail(p + j, tail));
             const vec t = v * (vload_tail(s + j, tail) * vload_tail(gain + j, tail));
             put_tail(c + j, t, tail, g->add);
@@ -110,7 +110,7 @@ static void normalize_columns_grad(const struct fbp_norm_grad *g)
 static void column_sums(const struct fbp_columns *f)
 {
     for (size_t j = 0; j < f->n; j += VL) {
-        const vtail tail = vtail_of(f->n - j < (size_t)VL ? f->n - j : (size_t)VL);
+        const vtail tail = vtail_of(left_of(f->n, j));
         const vec center = f->center ? vload_tail((const real *)f->center + j, tail) : vzero();
         vec sum = vzero(), product = vzero();
         for (size_t r = 0; r < f->k; r++) {

@@ -175,7 +175,7 @@ INLINE void limit_register(real *w, ptrdiff_t ldw, size_t rows, size_t lanes, re
 static void limit_norms(void *w, ptrdiff_t ldw, size_t rows, size_t cols, double most)
 {
     for (size_t j = 0; j < cols; j += VL)
-        limit_register((real *)w + j, ldw, rows, cols - j < (size_t)VL ? cols - j : (size_t)VL, (real)most);
+        limit_register((real *)w + j, ldw, rows, left_of(cols, j), (real)most);
 }
 
 #define OPTIMIZERS                                                       \

@@ -11,7 +11,7 @@
 INLINE void pack_columns(real *w, ptrdiff_t ldw, size_t rows, size_t cols, real *wp, const int back)
 {
     for (size_t j = 0; j < cols; j += VL) {
-        const vtail tail = vtail_of(cols - j < (size_t)VL ? cols - j : (size_t)VL);
+        const vtail tail = vtail_of(left_of(cols, j));
         real *row = w + j, *packed = wp + (j / NR) * rows * NR + j % NR;
         for (size_t i = 0; i < rows; i++, row += ldw, packed += NR) {
             if (back) vstore_tail(row, vload(packed), tail);
@@ -42,9 +42,9 @@ INLINE void transpose_panel(const real *w, ptrdiff_t ldw, ptrdiff_t panel, size_
 {
     for (size_t p = 0; p < k; p += VL) {
         const real *block = w + (ptrdiff_t)((k0 + p) / NR) * panel + (ptrdiff_t)i * ldw + (ptrdiff_t)((k0 + p) % NR);
-        const size_t n = k - p < (size_t)VL ? k - p : (size_t)VL;
+        const size_t n = left_of(k, p);
         for (size_t x = 0; x < m; x += VL)
-            transpose_block(block + (ptrdiff_t)x * ldw, ldw, m - x < (size_t)VL ? m - x : (size_t)VL, n, to + p * NR + x);
+            transpose_block(block + (ptrdiff_t)x * ldw, ldw, left_of(m, x), n, to + p * NR + x);
     }
 }
 

@@ -234,6 +234,9 @@ INLINE vec vlookup(const real *table, vec index)
 /* ---- tails: the first n lanes of a register, 1 <= n <= VL; in memory the others are neither read nor written. They load
  * as zero, or with vload_fill as those of `fill`; vfill puts those of `fill` into a register ------------------------------- */
 
+/* How many of n reals from j on a register has. */
+INLINE size_t left_of(size_t n, size_t j) { return n < j ? 0 : n - j < (size_t)VL ? n - j : (size_t)VL; }
+
 #if defined(FBP_AVX512)
 INLINE vtail vtail_of(size_t n) { return (vtail)((1u << n) - 1u); }
 INLINE vec vload_tail(const real *p, vtail t) { return OP(maskz_loadu)(t, p); }
