@@ -35,7 +35,7 @@ void fbp_fold(struct fbp_plan *plan)
     for (int c = 0; c < plan->cuts; c++) {
         const struct gate *norm = &plan->gate[plan->cut[c]], *dense = &plan->gate[norm->in[0].from];
         if (!norm->folds) continue;
-        const size_t n = norm->width, step = dense->wp ? plan->kernels->nr : n;
+        const size_t n = norm->width, step = fbp_in_panels(plan, dense) ? plan->kernels->nr : n;
         const char *mean = fbp_at(plan, plan->state, norm->state), *variance = fbp_at(plan, mean, n);
         const char *gain = fbp_at(plan, plan->params, norm->w), *shift = fbp_at(plan, gain, n);
         const struct fbp_weights w = fbp_weights_of(plan, dense);
@@ -44,7 +44,7 @@ void fbp_fold(struct fbp_plan *plan)
         row_op(plan, FBP_TIMES, scale, scale, gain, n);
         for (size_t j = 0; j < n; j += step)
             for (size_t i = 0; i < dense->weights; i++) {
-                const size_t at = j / step * (size_t)w.panel * (dense->wp != NULL) + i * (size_t)w.ldb;
+                const size_t at = j / step * (size_t)w.panel * (size_t)fbp_in_panels(plan, dense) + i * (size_t)w.ldb;
                 row_op(plan, FBP_TIMES, fbp_at(plan, norm->folded_weights, at), fbp_at(plan, w.b, at), fbp_at(plan, scale, j),
                        fbp_min(step, n - j));
             }

@@ -61,7 +61,7 @@ struct gate {
     size_t weights, units;          /* rows of W, or of a constant matrix, but the bias; columns */
     int bias;                       /* W has a last row more */
     size_t w;                       /* W starts there in params */
-    char *wp;                       /* panels of the weights, which training updates; NULL where params itself serves */
+    char *wp;                       /* panels of the weights, which training updates; NULL where params itself always serves */
     char *slot[FBP_MAX_SLOTS];      /* optimizer state of W: weights as in wp, or as in params; then the bias row */
     size_t state;                   /* its state (2, width) starts there in state */
     /* prediction, see fold.c */
@@ -162,6 +162,7 @@ struct fbp_plan {
     atomic_int exports;             /* writable views of params that are out */
     atomic_int touched;             /* one was out since the packed weights were made, or a fork came between */
     int fold_due;                   /* folded weights are not those of params and state */
+    int viewed;                     /* a view was out when the call at work began: params serves in place of packed weights */
     int behind;                     /* training has updated packed weights that params does not show yet */
     struct workspace *training;
     _Atomic int64_t forward_rows;   /* rows whose activations `training` holds, -1 for none */
@@ -351,10 +352,12 @@ static inline int64_t fbp_label(const struct fbp_array *a, int64_t row)     /* t
     return label;
 }
 
+static inline int fbp_in_panels(const struct fbp_plan *plan, const struct gate *gate) { return gate->wp && !plan->viewed; }
+
 static inline struct fbp_weights fbp_weights_of(const struct fbp_plan *plan, const struct gate *gate)
 {
     const size_t nr = plan->kernels->nr;
-    if (gate->wp) return (struct fbp_weights){gate->wp, (ptrdiff_t)nr, (ptrdiff_t)(nr * gate->weights)};
+    if (fbp_in_panels(plan, gate)) return (struct fbp_weights){gate->wp, (ptrdiff_t)nr, (ptrdiff_t)(nr * gate->weights)};
     if (gate->constant) return (struct fbp_weights){gate->constant, (ptrdiff_t)gate->units, (ptrdiff_t)nr};
     return (struct fbp_weights){plan->params + gate->w * plan->kernels->size, (ptrdiff_t)gate->units, (ptrdiff_t)nr};
 }

@@ -79,12 +79,6 @@ static int training(struct pass *p, struct fbp_run *run, struct fbp_team *team)
     return run->next < run->end ? FBP_PAUSED : FBP_OK;
 }
 
-/* A view of params that is out shows what the call has done; without one, params may stay behind until somebody looks. */
-static void publish_to_views(struct fbp_plan *plan)
-{
-    if (atomic_load(&plan->exports) > 0) fbp_weights_publish(plan);
-}
-
 int fbp_train(fbp_plan *plan, const struct fbp_array *x, const struct fbp_targets *y, struct fbp_run *run)
 {
     if (!plan->trains || plan->optimizer < 0) return FBP_BAD_GRAPH;
@@ -113,7 +107,6 @@ int fbp_train(fbp_plan *plan, const struct fbp_array *x, const struct fbp_target
         p.mode = team.mode;
         status = training(&p, run, &team);
         fbp_team_close(&team);
-        publish_to_views(plan);
     }
     fbp_lock_release(&plan->lock);
     return status;
@@ -206,7 +199,6 @@ int fbp_update(fbp_plan *plan)
     fbp_update_from_grads(plan, &team);
     fbp_team_close(&team);
     fbp_update_end(plan);
-    publish_to_views(plan);
     fbp_lock_release(&plan->lock);
     return FBP_OK;
 }

@@ -72,30 +72,33 @@ static void *weights_at(const struct fbp_plan *plan, const struct gate *gate, si
     return fbp_at(plan, w.b, j / nr * (size_t)w.panel + i * (size_t)w.ldb + j % nr);
 }
 
-/* Copies between params and wp of all gates that have one. */
+/* Copies between params and wp of all gates whose weights are there. */
 static void exchange(const struct fbp_plan *plan, int into_params)
 {
     const struct fbp_kernels *k = plan->kernels;
     for (int g = 0; g < plan->gates; g++) {
         const struct gate *gate = &plan->gate[g];
-        if (gate->wp == NULL) continue;
+        if (!fbp_in_panels(plan, gate)) continue;
         (into_params ? k->unpack : k->pack)(fbp_at(plan, plan->params, gate->w), (ptrdiff_t)gate->units, gate->weights, gate->units,
                                             gate->wp);
     }
 }
 
-/* Makes params agree with the packed weights that training has updated. */
+/* Makes params agree with the packed weights that training has updated, before a view of params is given out. */
 void fbp_weights_publish(struct fbp_plan *plan)
 {
     if (plan->behind) exchange(plan, 1);
     plan->behind = 0;
 }
 
-/* Makes the packed copies that are needed agree with params, where a user may have written to them. */
+/* Makes packed weights agree with params, where a user may have written to them. While a view is out, that would be before every step,
+ * and back after it, which takes longer than packing saves: params itself serves then. */
 void fbp_weights_refresh(struct fbp_plan *plan)
 {
-    if (!atomic_exchange(&plan->touched, atomic_load(&plan->exports) > 0)) return;
+    const int out = atomic_load(&plan->exports) > 0;
+    if (!atomic_exchange(&plan->touched, out)) return;
     fbp_weights_publish(plan);                      /* nothing, unless this process was forked in the middle of a step */
+    plan->viewed = out;
     exchange(plan, 0);
     plan->fold_due = 1;
 }
