@@ -201,14 +201,10 @@ static void softmax_few(const struct fbp_tile *t, size_t i, size_t rows, int log
 
 INLINE void softmax_rows(const struct fbp_tile *t, const int logarithm)
 {
-    if (t->n > FEW) {
-        for (size_t i = 0; i < t->m; i++) softmax_row(x_row(t, i), c_row(t, i), t->n, logarithm);
-        return;
-    }
     for (size_t i = 0; i < t->m; i += VL) {
         const size_t rows = left_of(t->m, i);
-        if (rows == 1) softmax_row(x_row(t, i), c_row(t, i), t->n, logarithm);
-        else softmax_few(t, i, rows, logarithm);
+        if (rows > 1 && t->n <= FEW) softmax_few(t, i, rows, logarithm);
+        else for (size_t r = i; r < i + rows; r++) softmax_row(x_row(t, r), c_row(t, r), t->n, logarithm);
     }
 }
 static void softmax_forward(const struct fbp_tile *t) { softmax_rows(t, 0); }

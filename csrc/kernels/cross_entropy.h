@@ -32,10 +32,7 @@ INLINE vec target_block(const struct fbp_loss_rows *l, const struct smoothing *b
         t = load_block((const real *)l->target[i] + j, 0, l->n - j, vzero());
         if (l->a != 0) t = t * vset1(by->keep) + vset1(by->rest);
     } else if ((uint64_t)l->label[i] - j < (uint64_t)VL) {
-        real copy[VL];
-        vstore(copy, t);
-        copy[(size_t)l->label[i] - j] = target_at(l, by, i, (size_t)l->label[i]);
-        t = vload(copy);
+        t[(size_t)l->label[i] - j] = target_at(l, by, i, (size_t)l->label[i]);
     }
     return l->n - j < (size_t)VL ? vfill(t, vtail_of(l->n - j), vzero()) : t;
 }

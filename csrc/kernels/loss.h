@@ -54,12 +54,7 @@ static void hinge_rows(const struct fbp_loss_rows *l)
             for (int b = 0; b < NB && j + (size_t)b * VL < l->n; b++) {
                 const size_t at = j + (size_t)b * VL, left = l->n - at;
                 vec v = load_block(z + at, 0, left, nothing);
-                if (y - at < (size_t)VL) {
-                    real copy[VL];
-                    vstore(copy, v);
-                    copy[y - at] = -(real)INFINITY;
-                    v = vload(copy);
-                }
+                if (y - at < (size_t)VL) v[y - at] = -(real)INFINITY;
                 const vec x = (v - right) + a, slope = vsigned(x, vset1(1), vzero());
                 s[b] = s[b] + vmax(vzero(), x);
                 count[b] = count[b] + slope;

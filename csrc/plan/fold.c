@@ -44,7 +44,7 @@ void fbp_fold(struct fbp_plan *plan)
         row_op(plan, FBP_TIMES, scale, scale, gain, n);
         for (size_t j = 0; j < n; j += step)
             for (size_t i = 0; i < dense->weights; i++) {
-                const size_t at = j / step * (size_t)w.panel * (size_t)fbp_in_panels(plan, dense) + i * (size_t)w.ldb;
+                const size_t at = j / step * (size_t)w.panel + i * (size_t)w.ldb;
                 row_op(plan, FBP_TIMES, fbp_at(plan, norm->folded_weights, at), fbp_at(plan, w.b, at), fbp_at(plan, scale, j),
                        fbp_min(step, n - j));
             }
