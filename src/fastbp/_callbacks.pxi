@@ -1,7 +1,7 @@
 # Functions of the user's own: activations (f, df) and losses. C calls them on the thread that made the call; an exception is put
 # aside, the call is given up, and the exception is raised again once C has returned.
 
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy
 
 cdef object _errors = {}        # by thread
 
@@ -31,7 +31,7 @@ cdef class _Callback:
         values = _read(values, f"what {what} returns", &array)
         if values.shape != (m, n):
             raise ValueError(f"{what} must return an array of shape ({m}, {n}), got {values.shape}")
-        values = np.ascontiguousarray(values, np.float32 if self.dtype == FBP_F32 else np.float64)
+        values = _contiguous(values, &array, self.dtype)
         for r in range(m):
             memcpy(<char *>rows + r * ld * size, ARRAY_DATA(values) + r * n * size, n * size)
 

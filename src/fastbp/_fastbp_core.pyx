@@ -296,7 +296,7 @@ cdef class Plan:
         values = _read(values, "values", &array)
         if array.ndim != 1 or array.a.rows != self.parameters:
             raise ValueError(f"values must have shape ({self.parameters},), got {values.shape}")
-        self._copy_slot(i, np.ascontiguousarray(values, self.numpy_dtype), True)
+        self._copy_slot(i, _contiguous(values, &array, self.dtype), True)
 
     def set_hyper(self, *values):
         cdef double hyper[FBP_HYPER]
@@ -396,15 +396,14 @@ cdef class Plan:
             return run.loss
         return run.loss_sum / run.weight_sum if run.weight_sum > 0 else 0.0
 
-    cdef _start(self, fbp_run *run, int64_t rows, int64_t batch, object weights, const int64_t *order):
+    cdef object _start(self, fbp_run *run, int64_t rows, int64_t batch, object weights, const int64_t *order):
+        """Fills `run`; returns the weights of the rows, which must be held until it has ended."""
         run.order = order
         run.weights = NULL
         if weights is not None:
             if FBP_LOSS_CUSTOM in self.loss:
                 raise ValueError("weights of rows are not known to a loss of one's own: they must be left out")
-            if not (ARRAY_CHECK(weights) and ARRAY_NDIM(weights) == 1 and ARRAY_SHAPE(weights, 0) == rows and
-                    _element_type(weights) == FBP_TYPE_F64 and ARRAY_CARRAY(weights)):
-                raise ValueError(f"weights must be {rows} contiguous float64 numbers")
+            weights = _read_weights(weights, "sample_weight", rows)
             run.weights = <const double *>ARRAY_DATA(weights)
         run.next = 0
         run.end = rows
@@ -413,6 +412,7 @@ cdef class Plan:
         run.weight_sum = 0
         run.steps = 0
         run.interrupted = _interrupted
+        return weights
 
     def train_step(self, x, y, weights=None):
         """One step on the whole of x and y; returns the loss before the update."""
@@ -429,7 +429,7 @@ cdef class Plan:
             outputs = self._read_outputs(y, "y", inputs.a.rows, fbp_forward_rows(self.plan) > 0)
             if fbp_forward_rows(self.plan) > 0:
                 _check_categories(self, inputs.a, x, "x")
-            self._start(&run, inputs.a.rows, inputs.a.rows, weights, NULL)
+            weights = self._start(&run, inputs.a.rows, inputs.a.rows, weights, NULL)
             return self._train(x, y, inputs.a, outputs.a, &run, False, outputs.held, None)
         x = _read_matrix(x, "x", self.features, &xa)
         if xa.a.rows == 0:
@@ -439,10 +439,9 @@ cdef class Plan:
                           fbp_forward_rows(self.plan) > 0)
         if fbp_forward_rows(self.plan) > 0:
             _check_categories(self, &xa.a, x, "x")
-        weights = _read_weights(weights, "sample_weight", xa.a.rows)
         targets.y = ya.a
         targets.labels = labels
-        self._start(&run, xa.a.rows, xa.a.rows, weights, NULL)
+        weights = self._start(&run, xa.a.rows, xa.a.rows, weights, NULL)
         return self._train(x, y, &xa.a, &targets, &run, False, None, None)
 
     def train_epoch(self, x, y, order, int64_t batch, weights=None):
@@ -455,7 +454,7 @@ cdef class Plan:
         if order is not None:
             order = _read_order(order, inputs.a.rows, &oa)
             row = <const int64_t *>oa.a.data
-        self._start(&run, inputs.a.rows, batch, weights, row)
+        weights = self._start(&run, inputs.a.rows, batch, weights, row)
         return self._train(x, y, inputs.a, outputs.a, &run, True, outputs.held, order)
 
     def predict(self, x, out=None, nodes=None):

@@ -1,5 +1,7 @@
 # The test window: kernels of every ISA by name, on C-contiguous float32 or float64 matrices. Nothing in the library uses it.
 
+from libc.string cimport memset
+
 cdef extern from "window.h" nogil:
     int fbp_window_gemm(const char *isa, int dtype, int form, int packed, size_t m, size_t n, size_t k, const void *a,
                         const void *b, const void *start, void *c, int epilogue, double alpha, const void *o, int second,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -46,7 +45,7 @@ class LossSettings:
                 if not within(value):
                     raise ValueError(f"{setting.name} must be {what}, got {getattr(self, setting.name)}")
 
-    @cached_property
+    @property
     def parameter(self) -> float | None:
         """The number its row takes; None if it takes none."""
         found = [float(getattr(self, setting.name)) for setting in fields(self) if setting.name in RANGES]
