@@ -8,6 +8,7 @@ import os
 import time
 
 import numpy as np
+from calls import nanoseconds
 
 import fastbp as fb
 from fastbp.workloads import WORKLOADS, problem
@@ -29,19 +30,12 @@ OPERATORS = {
 TYPES = ("float64", "float16", "uint8", "int16", "int64", ">f4")
 
 
-def nanoseconds(call, rounds=7, seconds=0.02):
-    """The fastest of some rounds."""
+def fastest(call, seconds=0.02):
+    """Nanoseconds of a call in the fastest of some rounds, each of about as long."""
     call()
     began = time.perf_counter()
     call()
-    number = max(3, int(seconds / (time.perf_counter() - began)))
-    best = np.inf
-    for _ in range(rounds):
-        began = time.perf_counter_ns()
-        for _ in range(number):
-            call()
-        best = min(best, (time.perf_counter_ns() - began) / number)
-    return best
+    return nanoseconds(call, number=max(3, int(seconds / (time.perf_counter() - began))))[0]
 
 
 def network(inputs, middle, outputs=8):
@@ -50,7 +44,7 @@ def network(inputs, middle, outputs=8):
 
 
 def step_and_prediction(net, x, y):
-    return nanoseconds(lambda: net.train_step(x, y)), nanoseconds(lambda: net.predict(x))
+    return fastest(lambda: net.train_step(x, y)), fastest(lambda: net.predict(x))
 
 
 def gates(rng):
@@ -72,7 +66,7 @@ def losses(rng):
             if name in ("cross_entropy", "hinge"):
                 cases["labels"] = target.argmax(axis=1)
             for kind, t in cases.items():
-                took = nanoseconds(lambda loss=loss, out=out, t=t: loss(out, t)) / out.size
+                took = fastest(lambda loss=loss, out=out, t=t: loss(out, t)) / out.size
                 print(f"{name:>20}, {width:3} columns, {kind:6} {took:6.2f}", flush=True)
 
 
@@ -88,9 +82,9 @@ def inputs(rng):
 def views():
     for workload in WORKLOADS[:-1]:
         case = problem(workload, fb)
-        without = nanoseconds(case.step)
+        without = fastest(case.step)
         view = case.net.params
-        print(f"{workload.name:>16}  step {100 * (nanoseconds(case.step) / without - 1):+6.1f} %", flush=True)
+        print(f"{workload.name:>16}  step {100 * (fastest(case.step) / without - 1):+6.1f} %", flush=True)
         del view
 
 
