@@ -416,6 +416,9 @@ cdef class Plan:
 
     def train_step(self, x, y, weights=None):
         """One step on the whole of x and y; returns the loss before the update."""
+        return self._train_step(x, y, weights)
+
+    cdef object _train_step(self, object x, object y, object weights):
         cdef bint labels
         cdef fbp_run run
         cdef fbp_targets targets
@@ -459,10 +462,13 @@ cdef class Plan:
 
     def predict(self, x, out=None, nodes=None):
         """The output, (rows, width), for x; a list of them for several outputs, or for the nodes named."""
+        return self._predict_rows(x, out) if nodes is None else self._predict_nodes(x, out, nodes)
+
+    cdef object _predict_rows(self, object x, object out):
         cdef _Array xa
         cdef fbp_result result
-        if not self.simple or nodes is not None:
-            return self._predict_nodes(x, out, nodes)
+        if not self.simple:
+            return self._predict_nodes(x, out, None)
         x = _read_matrix(x, "X", self.features, &xa)
         if out is None:
             out = _matrix(xa.a.rows, self.width, self.dtype)
@@ -593,6 +599,7 @@ cdef class Plan:
             raise _error(status, "")
 
 
+include "_calls.pxi"
 include "_runtime.pxi"
 include "_checks.pxi"
 include "_targets.pxi"

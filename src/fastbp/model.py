@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp._fastbp_core import permutation
+from fastbp._fastbp_core import permutation, train_step
 from fastbp.checks import callback_or_none, positive, required
 from fastbp.data import Arrays
 from fastbp.heads import LossLike
@@ -129,7 +129,7 @@ class Model(Visible):
         x and y are lists for several inputs and outputs; `sample_weight`, shape (m,), is as for `fit`.
         """
         if self._plain and (sample_weight is None or self._heads[0].name != "custom"):  # the hot path
-            return self._plan.train_step(x, y, sample_weight)
+            return train_step(self._plan, x, y, sample_weight)
         self._trainable()
         y = self._data.y("y", y)
         return self._plan.train_step(self._data.x("x", x), y, self._data.weights(y, sample_weight))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp._fastbp_core import Plan
+from fastbp._fastbp_core import Plan, predict
 from fastbp.categories import categories_of
 from fastbp.checks import Array, count, float_dtype, required, write_into
 from fastbp.data import Arrays, Data
@@ -183,7 +183,7 @@ class Network:
             is a sequence.
         """
         if nodes is None and self._single:  # the hot path
-            return self._plan.predict(X, out)
+            return predict(self._plan, X, out)
         x = self._data.x("X", X)
         if nodes is None:
             return self._data.out(self._plan.predict(x, out))
