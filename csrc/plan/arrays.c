@@ -108,8 +108,8 @@ int64_t fbp_array_label(const struct fbp_array *a, int64_t row)
 /* Rows can be used where they lie: right type and byte order, contiguous within a row, aligned. */
 int fbp_array_in_place(const struct fbp_array *a, int dtype, size_t size)
 {
-    return same_type(a, dtype) && (a->col_stride == (ptrdiff_t)size || a->cols <= 1) && (uintptr_t)a->data % size == 0 &&
-           (a->row_stride % (ptrdiff_t)size == 0 || a->rows <= 1);
+    return same_type(a, dtype) && (a->col_stride == (ptrdiff_t)size || a->cols <= 1) && ((uintptr_t)a->data & (size - 1)) == 0 &&
+           ((a->row_stride & (ptrdiff_t)(size - 1)) == 0 || a->rows <= 1);
 }
 
 int fbp_check_labels(const struct fbp_array *y, int64_t classes, int64_t *where, int64_t *value)

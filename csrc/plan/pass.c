@@ -148,24 +148,27 @@ static void copy_out(const struct pass *p, char *to, const void *const *from, si
 
 /* ---- the stages; a task of each for a part of the rows ------------------------------------------------------------------- */
 
-static struct pass rows_of(const void *context, int part, int thread, size_t *r0, size_t *r1)
+/* The pass that has the rows r0 .. r1 of a part: on the calling thread itself, elsewhere a copy of it that does not ask the caller. */
+static struct pass *rows_of(void *context, int part, int thread, struct pass *copy, size_t *r0, size_t *r1)
 {
-    struct pass p = *(const struct pass *)context;
+    struct pass *p = context;
     int64_t from, to;
-    if (thread != 0) p.interrupted = NULL;
-    fbp_share(p.rows, part, p.parts, &from, &to);
+    fbp_share(p->rows, part, p->parts, &from, &to);
     *r0 = (size_t)from, *r1 = (size_t)to;
-    return p;
+    if (thread == 0) return p;
+    *copy = *p;
+    copy->interrupted = NULL;
+    return copy;
 }
 
 static void forward_part(void *context, int part, int thread)
 {
     size_t r0, r1;
-    struct pass p = rows_of(context, part, thread, &r0, &r1);
-    fbp_pass_rows(&p, r0, r1);
-    for (int k = 0; p.out && k < p.plan->outputs && p.to == p.plan->gates; k++) {
-        const int g = p.plan->output[k].node;
-        copy_out(&p, p.out[k], p.ws->gate[g].out_row, p.plan->gate[g].width, r0, r1);
+    struct pass copy, *p = rows_of(context, part, thread, &copy, &r0, &r1);
+    fbp_pass_rows(p, r0, r1);
+    for (int k = 0; p->out && k < p->plan->outputs && p->to == p->plan->gates; k++) {
+        const int g = p->plan->output[k].node;
+        copy_out(p, p->out[k], p->ws->gate[g].out_row, p->plan->gate[g].width, r0, r1);
     }
 }
 
@@ -184,22 +187,22 @@ static void copy_dx(const struct pass *p, size_t r0, size_t r1)
 static void turn_part(void *context, int part, int thread)
 {
     size_t r0, r1;
-    struct pass p = rows_of(context, part, thread, &r0, &r1);
-    const struct fbp_plan *plan = p.plan;
+    struct pass copy, *p = rows_of(context, part, thread, &copy, &r0, &r1);
+    const struct fbp_plan *plan = p->plan;
     const int down = plan->cuts ? plan->cut[plan->cuts - 1] + 1 : 0;
-    if (p.dout == NULL) fbp_pass_rows(&p, r0, r1);
-    if (stopped(&p)) return;
-    turn(&p, r0, r1);
-    back(&p, down, plan->gates, r0, r1);
-    if (down == 0) copy_dx(&p, r0, r1);
+    if (p->dout == NULL) fbp_pass_rows(p, r0, r1);
+    if (stopped(p)) return;
+    turn(p, r0, r1);
+    back(p, down, plan->gates, r0, r1);
+    if (down == 0) copy_dx(p, r0, r1);
 }
 
 static void back_part(void *context, int part, int thread)
 {
     size_t r0, r1;
-    struct pass p = rows_of(context, part, thread, &r0, &r1);
-    back(&p, p.from, p.to, r0, r1);
-    if (p.from == 0) copy_dx(&p, r0, r1);
+    struct pass copy, *p = rows_of(context, part, thread, &copy, &r0, &r1);
+    back(p, p->from, p->to, r0, r1);
+    if (p->from == 0) copy_dx(p, r0, r1);
 }
 
 /* PART_COLUMNS columns of a batch norm at a time, in at most so many parts. */

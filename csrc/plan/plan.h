@@ -202,6 +202,12 @@ struct pass {
 #define FBP_LONG_OPERATIONS 1e9     /* a step of so much work is worth giving up half-way */
 #define FBP_MOST_PARTS 16384        /* of a phase: the pool counts them in 16 bits */
 
+static inline void fbp_forget_forward(struct fbp_plan *plan)
+{
+    atomic_store_explicit(&plan->forward_rows, -1, memory_order_relaxed);   /* the lock orders it; others but glance at it */
+    plan->backward_wanted = 0;
+}
+
 /* Where a gate's weights are: as B of a product, see struct fbp_gemm. */
 struct fbp_weights {
     const char *b;

@@ -87,8 +87,7 @@ int fbp_train(fbp_plan *plan, const struct fbp_array *x, const struct fbp_target
     fbp_lock_write(&plan->lock);
     int status = fbp_training_workspace(plan, (size_t)rows);
     if (status == FBP_OK) {
-        plan->forward_rows = -1;
-        plan->backward_wanted = 0;
+        fbp_forget_forward(plan);
         plan->training->gate = plan->training->shared;
         fbp_weights_refresh(plan);
         atomic_int stop = 0, bad = FBP_OK;
@@ -120,8 +119,7 @@ int fbp_forward(fbp_plan *plan, const struct fbp_array *x, int training, void *c
     const int64_t rows = x[0].rows;
     int status = fbp_training_workspace(plan, (size_t)rows);
     if (status == FBP_OK) {
-        plan->forward_rows = -1;
-        plan->backward_wanted = 0;
+        fbp_forget_forward(plan);
         plan->training->gate = plan->training->apart;
         fbp_weights_refresh(plan);
         atomic_int bad = FBP_OK;

@@ -16,11 +16,11 @@ static double power(double b, int64_t n)
 
 /* Means that begin at 0 are too small by 1 - beta^t in step t. With both corrected,
  * m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps) = r / (1 - beta1^t) m / (sqrt(v) + r eps), r = sqrt(1 - beta2^t). */
-static void correct(struct fbp_rule *rule, int64_t t)
+static void correct(const double hyper[FBP_HYPER], int64_t t, double *rate, double *eps)
 {
-    const double root = sqrt(1 - power(rule->beta2, t));
-    rule->rate *= root / (1 - power(rule->beta1, t));
-    rule->eps *= root;
+    const double root = sqrt(1 - power(hyper[FBP_BETA2], t));
+    *rate *= root / (1 - power(hyper[FBP_BETA1], t));
+    *eps *= root;
 }
 
 static void set_scale(struct fbp_rule *rule, double scale)
@@ -38,16 +38,17 @@ void fbp_update_begin(struct fbp_plan *plan, int by_hand)
     step->due = by_hand || (double)(gathered + 1) >= hyper[FBP_ACCUMULATE];
     step->product = gathered > 0 ? FBP_GRADIENTS_ADDED
                     : step->due && !(hyper[FBP_CLIP_NORM] > 0) ? FBP_GRADIENTS_AND_UPDATE : FBP_GRADIENTS;
-    struct fbp_rule rule = {.rate = hyper[FBP_RATE], .eps = hyper[FBP_EPS], .beta1 = hyper[FBP_BETA1], .beta2 = hyper[FBP_BETA2],
-                            .limit = hyper[FBP_CLIP_VALUE] > 0 ? hyper[FBP_CLIP_VALUE] : INFINITY};
-    if (plan->kernels->optimizer[plan->optimizer].corrected) correct(&rule, plan->updates + 1);
+    double rate = hyper[FBP_RATE], eps = hyper[FBP_EPS];
+    if (plan->kernels->optimizer[plan->optimizer].corrected) correct(hyper, plan->updates + 1, &rate, &eps);
     for (int bias = 0; bias < 2; bias++) {
+        struct fbp_rule *rule = &step->rule[bias];
         const int decays = !bias || hyper[FBP_DECAY_BIASES] != 0;
-        rule.l2 = decays ? hyper[FBP_L2] : 0;
-        rule.l1 = decays ? hyper[FBP_L1] : 0;
-        rule.decay = decays ? hyper[FBP_RATE] * hyper[FBP_WEIGHT_DECAY] : 0;
-        set_scale(&rule, 1.0 / (double)(gathered + 1));
-        step->rule[bias] = rule;
+        rule->rate = rate, rule->eps = eps, rule->beta1 = hyper[FBP_BETA1], rule->beta2 = hyper[FBP_BETA2];
+        rule->limit = hyper[FBP_CLIP_VALUE] > 0 ? hyper[FBP_CLIP_VALUE] : INFINITY;
+        rule->l2 = decays ? hyper[FBP_L2] : 0;
+        rule->l1 = decays ? hyper[FBP_L1] : 0;
+        rule->decay = decays ? hyper[FBP_RATE] * hyper[FBP_WEIGHT_DECAY] : 0;
+        set_scale(rule, 1.0 / (double)(gathered + 1));
     }
 }
 

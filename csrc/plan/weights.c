@@ -96,6 +96,7 @@ void fbp_weights_publish(struct fbp_plan *plan)
 void fbp_weights_refresh(struct fbp_plan *plan)
 {
     const int out = atomic_load(&plan->exports) > 0;
+    if (!out && !atomic_load(&plan->touched)) return;   /* at every step; an exchange takes longer */
     if (!atomic_exchange(&plan->touched, out)) return;
     fbp_weights_publish(plan);                      /* nothing, unless this process was forked in the middle of a step */
     plan->viewed = out;

@@ -108,8 +108,7 @@ int fbp_training_workspace(struct fbp_plan *plan, size_t rows)
     if (status != FBP_OK) return status;
     struct workspace *old = plan->training;
     plan->training = ws;                            /* first: a fork may come between any two lines */
-    plan->forward_rows = -1;
-    plan->backward_wanted = 0;
+    fbp_forget_forward(plan);
     fbp_workspace_destroy(old);
     return FBP_OK;
 }

@@ -139,6 +139,7 @@ cdef class Plan:
     cdef readonly int64_t features, width   # of the first input and output
     cdef object numpy_dtype
     cdef bint simple                        # one input, one output, no function of the user's own: the hot path
+    cdef bint calls_back                    # there are such functions
     cdef int first_output, first_loss
     cdef list output, loss, input, callbacks
     cdef dict runs                          # calls under way that may call the callbacks, by thread: targets and order, or None
@@ -171,7 +172,8 @@ cdef class Plan:
         self.output = [entry[0] for entry in outputs]
         self.loss = [entry[1] for entry in outputs]
         self.inputs, self.outputs = <int>len(self.input), <int>len(outputs)
-        self.simple = self.inputs == 1 and self.outputs == 1 and not self.callbacks
+        self.calls_back = bool(self.callbacks)
+        self.simple = self.inputs == 1 and self.outputs == 1 and not self.calls_back
         self.first_output, self.first_loss = self.output[0], self.loss[0]
         self.features = fbp_plan_width(self.plan, self.input[0])
         self.width = fbp_plan_width(self.plan, self.output[0])
@@ -367,12 +369,12 @@ cdef class Plan:
             raise RuntimeError("a function of the network's own cannot call the network, which waits for the function")
 
     cdef _begin(self, object targets, object order):
-        if self.callbacks:
+        if self.calls_back:
             self._outside()
             self.runs[_get_ident()] = targets, order
 
     cdef _end(self):
-        if self.callbacks:
+        if self.calls_back:
             del self.runs[_get_ident()]
 
     cdef double _train(self, object x, object y, const fbp_array *xs, const fbp_targets *ys, fbp_run *run, bint mean,
