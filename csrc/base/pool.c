@@ -10,6 +10,7 @@
 
 #define WORKER_SPINS 2000       /* pauses before a worker sleeps: 20 to 80 us */
 #define WAIT_SPINS 4000         /* pauses before a caller who waits for the last parts starts to yield */
+#define STACK ((size_t)1 << 20) /* bytes that a worker has at least */
 #define WAKE_OPERATIONS 1e7     /* work that pays for waking a worker: some tens of microseconds */
 #define WAKE_EVERY 64           /* smaller calls in a row, one of which wakes the workers: together they may pay, too */
 
@@ -129,9 +130,12 @@ static int gather(int want)
     while (pool.workers < want - 1) {
         pthread_t thread;
         pthread_attr_t attr;
+        size_t stack = 0;
         sigset_t all, before;
         pthread_attr_init(&attr);
         pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+        pthread_attr_getstacksize(&attr, &stack);
+        if (stack < STACK) pthread_attr_setstacksize(&attr, STACK);     /* some systems give 128 KiB, what one kernel takes */
         sigfillset(&all);                               /* signals are for the program's own threads */
         pthread_sigmask(SIG_SETMASK, &all, &before);
         const int failed = pthread_create(&thread, &attr, work, (void *)(intptr_t)(pool.workers + 1));

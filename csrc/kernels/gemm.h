@@ -140,7 +140,6 @@ static void gemm_cols(const struct fbp_gemm *g)
  * stay in L2. A chain goes on from C in the next block. B^T is transposed block by block, on the stack. ---------------------------- */
 
 #define KC 1024
-#define KC_TRANSPOSED 512
 #define GROUP_BYTES (256 << 10)
 #define IN_CACHE (1 << 20)              /* weights of so many bytes need no prefetching */
 
@@ -152,10 +151,10 @@ static struct ahead block_at(const struct fbp_gemm *g, size_t j, size_t k0, size
                           (k + NR - 1) / NR, NR * NR * size / LINE, g->panel * (ptrdiff_t)size};
 }
 
-INLINE void blocks(const struct fbp_gemm *g, const size_t most, const int transposed)
+INLINE void blocks(const struct fbp_gemm *g, const int transposed)
 {
-    _Alignas(64) real block[transposed ? KC_TRANSPOSED * NR : 1];
-    const size_t parts = g->k > most ? (g->k + most - 1) / most : 1, kc = parts > 1 ? (g->k + parts * NR - 1) / (parts * NR) * NR : g->k;
+    _Alignas(64) real block[transposed ? KC * NR : 1];
+    const size_t parts = g->k > KC ? (g->k + KC - 1) / KC : 1, kc = parts > 1 ? (g->k + parts * NR - 1) / (parts * NR) * NR : g->k;
     const size_t rows = g->m * NR * sizeof(real), panels = rows < GROUP_BYTES ? GROUP_BYTES / rows : 1;
     const size_t group = kc < g->k ? panels * NR : g->n;
     for (size_t j0 = 0; j0 < g->n; j0 += group) {
@@ -206,7 +205,7 @@ static void gemm_rows(const struct fbp_gemm *g)
 {
     if (g->m == 0) return;
     if (g->m > MR) {
-        blocks(g, KC, 0);
+        blocks(g, 0);
         return;
     }
     struct tile t = tile_of(g);
@@ -215,7 +214,7 @@ static void gemm_rows(const struct fbp_gemm *g)
 
 static void gemm_rows_transposed(const struct fbp_gemm *g)
 {
-    if (g->m > 0) blocks(g, KC_TRANSPOSED, 1);
+    if (g->m > 0) blocks(g, 1);
 }
 
 #endif

@@ -14,7 +14,7 @@
 #define OPAQUE(p) __asm__("" : "+r"(p))         /* one pointer with small displacements, not one register per row */
 #define IN_MEMORY(array) __asm__("" : "+m"(array))    /* more pointers than registers: read them where they are */
 
-#define PREFETCH_FROM 96                        /* products shorter than this gain nothing from asking for C early */
+#define PREFETCH_FROM 96                        /* products shorter than this gain nothing from asking early for what they read at the end */
 
 struct tile {
     const real *const *a;       /* row pointers: rows of the tile (gemm_rows) or of the reduction (gemm_cols) */
@@ -175,6 +175,9 @@ INLINE void tile_rows(const int mr, const int nv, const struct tile *t)
     const size_t k = t->k;
     tile_start(mr, nv, t, acc);
     UNROLL for (int i = 0; i < mr; i++) a[i] = t->a[i] + t->a0;
+    if (t->epilogue == FBP_RELU_GRAD && k >= PREFETCH_FROM)
+        UNROLL for (int i = 0; i < mr; i++)
+            UNROLL for (int j = 0; j < nv; j++) __builtin_prefetch(t->o + i * t->ldo + j * VL, 0);
     TWICE for (size_t p = 0; p < k; p++, b += ldb) {
         const real *at[MR];
         vec bv[NV];
