@@ -163,20 +163,20 @@ static void wake_up(void)
 
 void fbp_team_open(struct fbp_team *team, int want, double operations)
 {
-    *team = (struct fbp_team){.threads = 1};
+    *team = (struct fbp_team){.threads = 1, .most = 1};
     if (want > 1) {
         pthread_once(&once, watch_forks);
         team->shared = pthread_mutex_trylock(&pool.busy) == 0;
     }
     if (team->shared) {
-        team->threads = gather(want);
+        team->threads = team->most = gather(want);
         team->wake = operations > WAKE_OPERATIONS;
         if (!team->wake && atomic_load(&pool.asleep) >= pool.workers) {     /* a short call, and nobody to help with it */
             team->threads = 1;
             if (++pool.small_calls % WAKE_EVERY == 0) wake_up();
         }
     }
-    team->most = team->threads;
+    team->here = team->threads;
     team->mode = fbp_float_enter();
 }
 
@@ -209,24 +209,32 @@ void fbp_team_run(struct fbp_team *team, fbp_task *task, void *context, int part
 #define TRIAL_CALLS 3           /* times each way in a trial */
 #define TRIAL_EVERY 256         /* calls */
 
+/* A trial: some calls alone, and as many in company. */
+static int in_trial(unsigned turn) { return turn < 2 * TRIAL_CALLS; }
+
 void fbp_trial_begin(struct fbp_trial *trial, struct fbp_team *team, double operations)
 {
     trial->company = -1;                                /* no part in this */
     if (team->most == 1 || operations > TRIAL_OPERATIONS) return;
     if (trial->operations != operations) *trial = (struct fbp_trial){.operations = operations};
-    const unsigned turn = trial->calls++ % TRIAL_EVERY;
-    trial->company = turn < 2 * TRIAL_CALLS ? turn >= TRIAL_CALLS : trial->seconds[1] < trial->seconds[0];
+    const unsigned turn = trial->calls % TRIAL_EVERY;
+    const int company = in_trial(turn) ? turn >= TRIAL_CALLS : trial->seconds[1] < trial->seconds[0];
+    if (in_trial(turn) && company && team->here == 1) return;           /* called, and not there yet */
+    trial->calls++;
+    trial->company = company;
     if (turn == 0) trial->seconds[0] = trial->seconds[1] = 1e9;
-    if (!trial->company) team->threads = 1;
-    if (turn < 2 * TRIAL_CALLS) trial->began = fbp_seconds();
+    if (!company) team->threads = 1;
+    if (in_trial(turn)) trial->began = fbp_seconds();
 }
 
 void fbp_trial_end(struct fbp_trial *trial, struct fbp_team *team)
 {
-    team->threads = team->most;
-    if (trial->company < 0 || (trial->calls - 1) % TRIAL_EVERY >= 2 * TRIAL_CALLS) return;
+    const unsigned turn = (trial->calls - 1) % TRIAL_EVERY;
+    team->threads = team->here;
+    if (trial->company < 0 || !in_trial(turn)) return;
     const double seconds = fbp_seconds() - trial->began;
     if (seconds < trial->seconds[trial->company]) trial->seconds[trial->company] = seconds;
+    if (turn == TRIAL_CALLS - 1 && atomic_load(&pool.asleep) > 0) wake_up();
 }
 
 void fbp_lock_create(struct fbp_lock *lock, atomic_int *forked)

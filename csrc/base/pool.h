@@ -17,6 +17,7 @@
 /* The threads of one call: the caller, number 0, and workers 1 .. threads - 1. */
 struct fbp_team {
     int threads;
+    int here;                       /* of all there are, those that are awake, or are worth waking */
     int most;                       /* threads there are */
     int shared;                     /* the pool is ours until the team is closed */
     int wake;                       /* the work is worth the microseconds of waking workers */
