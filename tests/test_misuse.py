@@ -11,6 +11,7 @@ import pytest
 from cases import LABELS, X, network
 
 import fastbp as fb
+from fastbp import _fastbp_core
 
 Array = np.ndarray[Any, Any]
 
@@ -87,6 +88,21 @@ def test_out_must_not_overlap_the_parameters() -> None:
     np.testing.assert_array_equal(net.params, twin.params)
     with pytest.raises(ValueError, match="out must not overlap"):
         net.predict(net.layers[1].weight, out=net.layers[1].weight)
+
+
+# Calls of the hot path, which take their arguments apart by themselves ------------------------------------------------
+
+
+@pytest.mark.parametrize("call", [_fastbp_core.train_step, _fastbp_core.predict])
+def test_calls_of_the_core(call: Callable[..., Any]) -> None:
+    wanted = 4 if call is _fastbp_core.train_step else 3
+    for count in (0, wanted - 1, wanted + 1):
+        with pytest.raises(TypeError, match=f"{call.__name__} takes {wanted} arguments, got {count}"):
+            call(*[None] * count)
+    with pytest.raises(TypeError, match="Plan"):
+        call(*[X] * wanted)
+    with pytest.raises(TypeError, match="keyword"):
+        call(plan=X)
 
 
 # In the wrong order ---------------------------------------------------------------------------------------------------
