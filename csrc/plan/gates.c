@@ -269,7 +269,7 @@ static void dropout_forward(const struct pass *p, int g, int to, size_t r0, size
         return;
     }
     plan->kernels->dropout(&(struct fbp_dropout){
-        .m = r1 - r0, .n = gate->width, .first = r0, .x = rows_into(p, g, 0, r0),
+        .m = r1 - r0, .n = gate->width, .first = (size_t)p->before + r0, .x = rows_into(p, g, 0, r0),
         .c = fbp_out_at(p, to, r0), .ldc = (ptrdiff_t)p->ws->gate[to].ld,
         .kept = b->kept + bytes(plan, r0 * gate->ld), .ldk = (ptrdiff_t)gate->ld,
         .rate = gate->setting[0], .limit = (uint32_t)(gate->setting[0] * 0x1p32),

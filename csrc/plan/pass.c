@@ -111,12 +111,12 @@ static void output_loss(const struct pass *p, int k, size_t r0, size_t r1)
         .out = out, .ldo = ldo,
         .target = t->row + r0,
         .label = labels ? t->label + r0 : NULL,
-        .weight = p->weights ? p->ws->weight + r0 : NULL,
+        .weight = p->weights ? p->ws->weight + p->before + r0 : NULL,
         .scale = p->weight > 0 ? output->weight / p->weight : 0,
-        .loss = t->loss + r0,
+        .loss = t->loss + p->before + r0,
         .grad = grad, .ldg = ldg});
     for (size_t r = r0; !labels && r < r1; r++)     /* a target that is not finite shows in the loss, so only then look closer */
-        if (!isfinite(t->loss[r]) && !fbp_row_finite(t->row[r], plan->dtype, fbp_target_width(plan, k)))
+        if (!isfinite(t->loss[p->before + (int64_t)r]) && !fbp_row_finite(t->row[r], plan->dtype, fbp_target_width(plan, k)))
             atomic_store(p->bad, FBP_BAD_TARGET);
 }
 

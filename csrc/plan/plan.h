@@ -88,6 +88,7 @@ enum phase_b {
     FBP_GRADIENTS_ADDED,            /* dW added to grads */
     FBP_GRADIENTS_AND_UPDATE,       /* dW, then at once the update of the block */
     FBP_UPDATE,                     /* the update from grads */
+    FBP_SUMS,                       /* the chains of dW wait in the workspace for the rest of the batch */
 };
 
 /* The training step, or the update by hand, that is under way. */
@@ -126,6 +127,8 @@ struct workspace {
     struct buffers *apart, *shared; /* by hand, and in prediction; in a training step: see fuse.c */
     struct targets *target;         /* of each output */
     double *weight;                 /* of each row */
+    char *sums;                     /* where chains of dW wait, unit by unit and then the biases of each gate; NULL where they never do */
+    int64_t summed;                 /* rows of the batch that are in them; -1: none, and none will wait */
     struct workspace *next;         /* in the list of free ones */
 };
 
@@ -181,7 +184,8 @@ struct pass {
     const double *weights;          /* of the rows of x, or NULL */
     const int64_t *order;           /* row r of the batch is row order[first + r] of x and y; NULL: first + r */
     int64_t first;
-    int64_t rows;                   /* of the whole batch */
+    int64_t rows;                   /* of the whole batch, or of the part of it that is taken through both phases */
+    int64_t before;                 /* rows of the batch before that part */
     double weight;                  /* the sum of their weights: losses are divided by it */
     int parts;                      /* that its rows are cut into */
     int training;                   /* dropout drops, batch norm takes the statistics of the batch */
@@ -200,6 +204,7 @@ struct pass {
     double *polled;                 /* ... and the time of the last look, its own */
 };
 #define FBP_LONG_OPERATIONS 1e9     /* a step of so much work is worth giving up half-way */
+#define FBP_STEP_ROWS 512           /* of a long batch, for each thread, go through both phases while they are in cache */
 #define FBP_MOST_PARTS 16384        /* of a phase: the pool counts them in 16 bits */
 
 static inline void fbp_forget_forward(struct fbp_plan *plan)
@@ -284,6 +289,8 @@ void fbp_weights_phase(struct fbp_plan *plan, struct workspace *ws, size_t rows,
 void fbp_weights_refresh(struct fbp_plan *plan);
 void fbp_weights_publish(struct fbp_plan *plan);
 int fbp_weights_units(struct fbp_plan *plan);
+int fbp_sums_wait(const struct fbp_plan *plan, size_t rows);
+int64_t fbp_step_rows(const struct workspace *ws, int64_t rows, int threads);
 int fbp_split_gate(const struct fbp_plan *plan, int64_t rows, int threads);
 void fbp_split_columns(const struct fbp_plan *plan, int g, int part, int parts, size_t *j0, size_t *j1);
 size_t fbp_unit_rows(const struct gate *gate);

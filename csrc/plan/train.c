@@ -19,14 +19,14 @@ static double ordered_sum(const double *v, int64_t n)
     return total;
 }
 
-/* E of the step: the weighted sum over outputs of their mean losses. */
-static double step_loss(const struct pass *p)
+/* E of the step on a batch of so many rows: the weighted sum over outputs of their mean losses. */
+static double step_loss(const struct pass *p, int64_t rows)
 {
     double E = 0;
     for (int k = 0; k < p->plan->outputs; k++) {
         const double *loss = p->ws->target[k].loss;
         const int custom = p->plan->output[k].loss == FBP_LOSS_CUSTOM;
-        const double mean = custom ? loss[0] : p->weight > 0 ? ordered_sum(loss, p->rows) / p->weight : 0;
+        const double mean = custom ? loss[0] : p->weight > 0 ? ordered_sum(loss, rows) / p->weight : 0;
         E += p->plan->output[k].weight * mean;
     }
     return E;
@@ -41,37 +41,55 @@ static double step_weight(const struct pass *p)
     return ordered_sum(weight, p->rows);
 }
 
+/* Both phases on the batch that begins with row `first` of the run, all of it or part by part; the last part ends with the update. */
+static int step(struct pass *p, int64_t first, int64_t rows, struct fbp_team *team)
+{
+    struct fbp_plan *plan = p->plan;
+    const int64_t each = fbp_step_rows(p->ws, rows, team->threads);
+    for (p->before = 0;; p->before += p->rows) {
+        p->first = first + p->before;
+        p->rows = each < rows - p->before ? each : rows - p->before;
+        p->parts = fbp_row_parts(plan, p->rows, team->threads);
+        p->ws->summed = each < rows ? p->before : -1;
+        fbp_pass_step(p, team);
+        if (atomic_load(p->bad)) return atomic_load(p->bad);            /* nothing was changed by this step */
+        if (p->stop && atomic_load(p->stop)) return FBP_PAUSED;
+        if (p->before + p->rows == rows) break;
+        fbp_weights_phase(plan, p->ws, (size_t)p->rows, FBP_SUMS, NULL, 0, team);
+    }
+    fbp_update_phase(plan, p->ws, (size_t)p->rows, p->split, team);
+    return FBP_OK;
+}
+
 /* Steps on batches from run->next on; returns a status. */
 static int training(struct pass *p, struct fbp_run *run, struct fbp_team *team)
 {
     struct fbp_plan *plan = p->plan;
     double since_clock = 0, start = 0;                                  /* of the time: 0 before the first look */
-    for (; run->next < run->end; run->next += p->rows) {
-        p->first = run->next;
-        p->rows = run->batch < run->end - run->next ? run->batch : run->end - run->next;
+    for (int64_t rows; run->next < run->end; run->next += rows) {
+        rows = run->batch < run->end - run->next ? run->batch : run->end - run->next;
+        p->first = run->next, p->rows = rows;
         p->weight = step_weight(p);
-        fbp_trial_begin(&plan->training_trial, team, plan->operations * (double)p->rows);
-        p->parts = fbp_row_parts(plan, p->rows, team->threads);
+        fbp_trial_begin(&plan->training_trial, team, plan->operations * (double)rows);
         fbp_update_begin(plan, 0);
-        fbp_pass_step(p, team);
-        if (atomic_load(p->bad)) return atomic_load(p->bad);            /* nothing was changed by this step */
-        if (p->stop && atomic_load(p->stop)) return FBP_PAUSED;
-        fbp_update_phase(plan, p->ws, (size_t)p->rows, p->split, team);
+        const int status = step(p, run->next, rows, team);
+        p->ws->summed = -1;
+        if (status != FBP_OK) return status;
         fbp_update_end(plan);
         fbp_trial_end(&plan->training_trial, team);
         plan->draws++;
-        fbp_batch_norm_remember(plan, p->ws, (size_t)p->rows);
-        run->loss = step_loss(p);
+        fbp_batch_norm_remember(plan, p->ws, (size_t)rows);
+        run->loss = step_loss(p, rows);
         run->loss_sum += run->loss * p->weight;
         run->weight_sum += p->weight;
         run->steps++;
-        since_clock += plan->operations * (double)p->rows;
+        since_clock += plan->operations * (double)rows;
         if (since_clock > CLOCK_OPERATIONS || plan->alone) {
             const double now = fbp_seconds();
             since_clock = 0;
             if (start == 0) start = now;
             if (now - start > SLICE_SECONDS) {
-                run->next += p->rows;
+                run->next += rows;
                 break;
             }
         }

@@ -104,20 +104,54 @@ void fbp_weights_refresh(struct fbp_plan *plan)
     plan->fold_due = 1;
 }
 
+/* ---- long batches. The products of a step on so many rows would find nothing in cache of what phase A has left there: so some rows go
+ * through both phases, then the next, and the chains of dW wait. ------------------------------------------------------------------- */
+
+/* Where that is done: all parameters are those of products, no gate mixes rows, and a chain is not cut. */
+int fbp_sums_wait(const struct fbp_plan *plan, size_t rows)
+{
+    if (plan->cuts || plan->alone || rows < 2 * FBP_STEP_ROWS || plan->parameters == 0) return 0;
+    for (int g = 0; g < plan->gates; g++)
+        if (plan->gate[g].parameters && plan->gate[g].kind != FBP_GATE_DENSE) return 0;
+    return 1;
+}
+
+/* Rows of a batch that go through both phases at a time. */
+int64_t fbp_step_rows(const struct workspace *ws, int64_t rows, int threads)
+{
+    const int64_t most = FBP_STEP_ROWS * (int64_t)threads, count = (rows + most - 1) / most;
+    return ws->sums == NULL || rows > FBP_REDUCTION_ROWS || rows < 2 * most ? rows : (rows + count - 1) / count;
+}
+
+static char *sums_at(const struct fbp_plan *plan, const struct workspace *ws, const struct unit *u)
+{
+    const struct gate *gate = &plan->gate[u->gate];
+    return fbp_at(plan, ws->sums, gate->w + u->i0 * gate->units + (u->i1 - u->i0) * u->j0);
+}
+
+static char *bias_sums_at(const struct fbp_plan *plan, const struct workspace *ws, const struct unit *u)
+{
+    const struct gate *gate = &plan->gate[u->gate];
+    return fbp_at(plan, ws->sums, gate->w + gate->weights * gate->units + u->j0);
+}
+
 /* dW of a unit's rows and its bias row over the batch: S, cut every FBP_REDUCTION_ROWS rows and the parts added in order, to what
  * is there where the epilogue is FBP_ADD. alpha is that of FBP_AXPY. Between two cuts a chain stops every BLOCK_ROWS rows, whose
- * columns of X stay in cache for the whole unit, and goes on from where it was. */
+ * columns of X stay in cache for the whole unit, and goes on from where it was, as it does from what waits of earlier rows. */
 static void unit_product(const struct fbp_plan *plan, const struct workspace *ws, size_t rows, const struct unit *u, char *c,
                          ptrdiff_t ldc, int epilogue, double alpha, char *bias)
 {
     const struct fbp_kernels *k = plan->kernels;
     const struct gate *gate = &plan->gate[u->gate];
     const ptrdiff_t ld = (ptrdiff_t)(u->j1 - u->j0);
-    _Alignas(64) char partial[UNIT_BYTES], part[FBP_UNPACKED_BYTES];
+    _Alignas(64) char own[UNIT_BYTES], part[FBP_UNPACKED_BYTES];
+    char *partial = ws->summed >= 0 ? sums_at(plan, ws, u) : own;
     size_t r = 0, next;
+    if (ws->summed > 0 && u->bias && bias != bias_sums_at(plan, ws, u))
+        memcpy(epilogue == FBP_ADD ? part : bias, bias_sums_at(plan, ws, u), (size_t)ld * k->size);
     do {                                                            /* also with no rows: dW = 0 */
         const size_t cut = r / FBP_REDUCTION_ROWS * FBP_REDUCTION_ROWS;
-        const int first = r == cut, add = cut > 0 || epilogue == FBP_ADD;
+        const int first = r == cut && ws->summed <= 0, add = cut > 0 || epilogue == FBP_ADD;
         next = fbp_min(r + BLOCK_ROWS, fbp_min(rows, cut + FBP_REDUCTION_ROWS));
         const int last = next == rows || next == cut + FBP_REDUCTION_ROWS;
         const char *dz = fbp_at(plan, ws->gate[u->gate].grad, r * gate->ld + u->j0);
@@ -194,6 +228,10 @@ static void run_unit(struct fbp_plan *plan, const struct workspace *ws, size_t r
     ptrdiff_t ld, ldg = ld_flat;
     void *w = weights_at(plan, gate, u->i0, u->j0, &ld);
     int updated = 0;
+    if (what == FBP_SUMS) {
+        unit_product(plan, ws, rows, u, sums_at(plan, ws, u), (ptrdiff_t)cols, FBP_STORE, 0, bias_sums_at(plan, ws, u));
+        return;
+    }
     if (what == FBP_GRADIENTS || what == FBP_GRADIENTS_ADDED) {
         unit_gradient(plan, ws, rows, u, fbp_at(plan, plan->grads, block), ld_flat, fbp_at(plan, plan->grads, bias),
                       what == FBP_GRADIENTS_ADDED);

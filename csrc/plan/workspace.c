@@ -47,6 +47,7 @@ static void layout(const struct fbp_plan *plan, struct workspace *ws, int traini
     }
     if (!training) return;
     ws->weight = fbp_arena_cut(arena, rows, 1, sizeof *ws->weight);
+    if (fbp_sums_wait(plan, rows)) ws->sums = fbp_arena_cut(arena, plan->parameters, 1, size);
     for (int k = 0; k < plan->outputs; k++) {
         struct targets *t = &ws->target[k];
         t->label = fbp_arena_cut(arena, rows, 1, sizeof *t->label);
@@ -64,6 +65,7 @@ int fbp_workspace_create(const struct fbp_plan *plan, size_t rows, int training,
     ws->shared = calloc((size_t)plan->gates, sizeof *ws->shared);
     ws->target = calloc((size_t)plan->outputs, sizeof *ws->target);
     ws->rows = rows;
+    ws->summed = -1;
     int status = ws->gate && ws->shared && ws->target ? FBP_OK : FBP_NO_MEMORY;
     if (status == FBP_OK) {
         layout(plan, ws, training);

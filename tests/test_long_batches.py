@@ -1,0 +1,110 @@
+"""Long batches go through both phases part by part while chains of dW wait: the bits are those of steps by hand, whose do not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from cases import DTYPES, assert_same_bits, integers, numbers
+
+import fastbp as fb
+
+LONGEST = 4097  # one row more than a chain is not cut in
+ROWS = (1023, 1024, 1500, 2048, 2049, 3000, 4096, LONGEST)
+OPTIMIZERS: dict[str, Callable[[], fb.Optimizer]] = {
+    "sgd": lambda: fb.SGD(0.1),
+    "adam": lambda: fb.Adam(0.01, l2=0.1),
+    "clipped": lambda: fb.SGD(0.1, momentum=0.9, clip_norm=0.05),
+    "accumulated": lambda: fb.SGD(0.1, accumulate=2),
+}
+
+pytestmark = pytest.mark.usefixtures("keep_threads")
+
+
+def plain(dtype: str, optimizer: fb.Optimizer) -> Any:
+    """Weights as they lie, in panels, the last columns of panels, and a head of few columns."""
+    layers = [fb.Input(37), fb.Dense(150, "relu"), fb.Dropout(0.3), fb.Dense(53, "gelu"), fb.Dense(7)]
+    return fb.Sequential(layers, "cross_entropy", optimizer, dtype=dtype, seed=0)
+
+
+def frozen(dtype: str, optimizer: fb.Optimizer) -> Any:
+    """A skip connection, two outputs, and a layer that is not trained."""
+    x = fb.Input(37)
+    h = fb.Dense(40, "tanh")(x)
+    still = fb.Dense(40, "relu", bias=False)
+    h = h + still(h)
+    still.trainable = False
+    outputs, losses = [fb.Dense(7)(h), fb.Dense(1)(h)], ["cross_entropy", "squared_error"]
+    return fb.Model(x, outputs, losses, optimizer, dtype=dtype, seed=0, loss_weights=[1.0, 0.5])
+
+
+def data(rows: int, dtype: str) -> tuple[Any, Any, Any]:
+    labels = np.abs(integers(rows, most=6))
+    return numbers(rows, 37, dtype=dtype), labels, numbers(rows, 1, seed=1, dtype=dtype)
+
+
+def by_hand(net: Any, x: Any, y: Any, weights: Any) -> float:
+    out = net.forward(x)
+    loss, dout = fb.losses.CrossEntropy()(out, y, sample_weight=weights)
+    net.backward(dout)
+    net.update()
+    return float(loss)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name != "accumulated"])
+def test_a_step_is_a_step_by_hand(name: str, dtype: str) -> None:
+    for threads in (1, 2):
+        fb.set_num_threads(threads)
+        net, twin = plain(dtype, OPTIMIZERS[name]()), plain(dtype, OPTIMIZERS[name]())
+        for step, rows in enumerate(ROWS):
+            x, y, _ = data(rows, dtype)
+            weights = np.random.default_rng(0).random(rows) if step % 2 else None
+            assert net.train_step(x, y, weights) == by_hand(twin, x, y, weights), rows
+            assert_same_bits(net.params, twin.params, rows)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("make", [plain, frozen])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_any_number_of_threads(name: str, make: Callable[..., Any], dtype: str) -> None:
+    found = []
+    for threads in (1, 2, 3):
+        fb.set_num_threads(threads)
+        net = make(dtype, OPTIMIZERS[name]())
+        before = net.params.copy()
+        x, labels, values = data(LONGEST - 1, dtype)
+        y = labels if make is plain else [labels, values]
+        losses = [net.train_step(x, y) for _ in range(4)]
+        losses += net.fit(x, y, epochs=1, batch_size=1500).loss
+        assert (net.params != before).any() and np.isfinite(net.params).all()
+        found.append((losses, net.params.tobytes()))
+    assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize("row", [0, 1499, 2999])
+def test_a_bad_row_anywhere_changes_nothing(row: int) -> None:
+    net = plain("float32", fb.Adam(0.01))
+    x, y, _ = data(3000, "float32")
+    net.train_step(x, y)
+    before, updates = net.params.copy(), net.plan.updates
+    bad = y.copy()
+    bad[row] = 7
+    with pytest.raises(ValueError, match=f"got 7 in row {row}"):
+        net.train_step(x, bad)
+    assert_same_bits(net.params, before)
+    assert net.plan.updates == updates
+    twin = plain("float32", fb.Adam(0.01))
+    twin.train_step(x, y)
+    assert net.train_step(x, y) == twin.train_step(x, y)
+    assert_same_bits(net.params, twin.params)
+
+
+def test_short_batches_after_long_ones() -> None:
+    net, twin = plain("float32", fb.SGD(0.1)), plain("float32", fb.SGD(0.1))
+    x, y, _ = data(2048, "float32")
+    for rows in (2048, 10, 1100, 2048):
+        assert net.train_step(x[:rows], y[:rows]) == by_hand(twin, x[:rows], y[:rows], None)
+    assert_same_bits(net.params, twin.params)
