@@ -107,13 +107,19 @@ void fbp_weights_refresh(struct fbp_plan *plan)
 /* ---- long batches. The products of a step on so many rows would find nothing in cache of what phase A has left there: so some rows go
  * through both phases, then the next, and the chains of dW wait. ------------------------------------------------------------------- */
 
-/* Where that is done: all parameters are those of products, no gate mixes rows, and a chain is not cut. */
+#define SUMS_SHARE 3                    /* the sums take at most such a part of the memory of the batch */
+
+/* Where that is done: all parameters are those of products, no gate mixes rows, and activations need much more memory than weights. */
 int fbp_sums_wait(const struct fbp_plan *plan, size_t rows)
 {
-    if (plan->cuts || plan->alone || rows < 2 * FBP_STEP_ROWS || plan->parameters == 0) return 0;
-    for (int g = 0; g < plan->gates; g++)
-        if (plan->gate[g].parameters && plan->gate[g].kind != FBP_GATE_DENSE) return 0;
-    return 1;
+    size_t row = 0;
+    if (plan->cuts || plan->alone || rows < 2 * FBP_STEP_ROWS) return 0;
+    for (int g = 0; g < plan->gates; g++) {
+        if (plan->gate[g].parameters == 0) continue;
+        if (plan->gate[g].kind != FBP_GATE_DENSE) return 0;
+        row += 2 * plan->gate[g].ld;
+    }
+    return plan->parameters > 0 && plan->parameters <= rows * row / SUMS_SHARE;
 }
 
 /* Rows of a batch that go through both phases at a time. */
