@@ -96,11 +96,10 @@ def test_includes_have_no_circles() -> None:
 
 def test_the_binding_sees_the_public_header_only() -> None:
     headers = {
-        path.name: set(re.findall(r'cdef extern from "([^"]+)"', path.read_text()))
+        path.name: set(re.findall(r'cdef extern from "([^"]+)"', path.read_text())) - {"Python.h"}
         for path in PACKAGE.glob("*.p[yx][xi]")
     }
-    assert headers["_fastbp_core.pyx"] - {"Python.h"} == {"fbp.h"}
-    assert headers["_window.pxi"] == {"window.h"}
+    assert {name: found for name, found in headers.items() if found} == {"_fbp.pxi": {"fbp.h"}, "_window.pxi": {"window.h"}}
     assert "Python.h" not in "".join(path.read_text() for path in C_FILES)
 
 
