@@ -1,4 +1,4 @@
-"""Long batches go through both phases part by part while chains of dW wait: the bits are those of steps by hand, whose do not."""
+"""Long batches go through both phases part by part: the bits are those of steps by hand, which take them whole."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cases import DTYPES, assert_same_bits, integers, numbers
 
 import fastbp as fb
 
-LONGEST = 4097  # one row more than a chain is not cut in
+LONGEST = 4097  # one row more than a chain has without a cut
 ROWS = (1023, 1024, 1500, 2048, 2049, 3000, 4096, LONGEST)
 OPTIMIZERS: dict[str, Callable[[], fb.Optimizer]] = {
     "sgd": lambda: fb.SGD(0.1),

@@ -136,8 +136,8 @@ static void gemm_cols(const struct fbp_gemm *g)
     if (g->m > 0) panels_from(g, &t, 0, 0);
 }
 
-/* ---- C = A B and C = A B^T by blocks of KC x NR of B, which stay in L1 under all rows of A; KC columns of A and GROUP_BYTES of C
- * stay in L2. A chain goes on from C in the next block. B^T is transposed block by block, on the stack. ---------------------------- */
+/* ---- C = A B and C = A B^T by blocks of KC x NR of B, which stay in L1 or L2 under all rows of A, as do KC columns of A and
+ * GROUP_BYTES of C. A chain goes on from C in the next block. B^T is transposed block by block, on the stack. ---------------------------- */
 
 #define KC 1024
 #define GROUP_BYTES (256 << 10)

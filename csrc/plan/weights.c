@@ -96,8 +96,8 @@ void fbp_weights_publish(struct fbp_plan *plan)
 void fbp_weights_refresh(struct fbp_plan *plan)
 {
     const int out = atomic_load(&plan->exports) > 0;
-    if (!out && !atomic_load(&plan->touched)) return;   /* at every step; an exchange takes longer */
-    if (!atomic_exchange(&plan->touched, out)) return;
+    if (!atomic_load(&plan->touched)) return;       /* which it is as long as a view is out */
+    atomic_store(&plan->touched, out);
     fbp_weights_publish(plan);                      /* nothing, unless this process was forked in the middle of a step */
     plan->viewed = out;
     exchange(plan, 0);
@@ -109,11 +109,12 @@ void fbp_weights_refresh(struct fbp_plan *plan)
 
 #define SUMS_SHARE 3                    /* the sums take at most such a part of the memory of the batch */
 
-/* Where that is done: all parameters are those of products, no gate mixes rows, and activations need much more memory than weights. */
+/* Where that is done: all parameters are those of products, no gate mixes rows, no chain is cut, and activations need much more memory
+ * than weights. */
 int fbp_sums_wait(const struct fbp_plan *plan, size_t rows)
 {
     size_t row = 0;
-    if (plan->cuts || plan->alone || rows < 2 * FBP_STEP_ROWS) return 0;
+    if (plan->cuts || plan->alone || rows < 2 * FBP_STEP_ROWS || rows > FBP_REDUCTION_ROWS) return 0;
     for (int g = 0; g < plan->gates; g++) {
         if (plan->gate[g].parameters == 0) continue;
         if (plan->gate[g].kind != FBP_GATE_DENSE) return 0;
@@ -126,7 +127,7 @@ int fbp_sums_wait(const struct fbp_plan *plan, size_t rows)
 int64_t fbp_step_rows(const struct workspace *ws, int64_t rows, int threads)
 {
     const int64_t most = FBP_STEP_ROWS * (int64_t)threads, count = (rows + most - 1) / most;
-    return ws->sums == NULL || rows > FBP_REDUCTION_ROWS || rows < 2 * most ? rows : (rows + count - 1) / count;
+    return ws->sums == NULL || rows < 2 * most ? rows : (rows + count - 1) / count;
 }
 
 static char *sums_at(const struct fbp_plan *plan, const struct workspace *ws, const struct unit *u)
