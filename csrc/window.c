@@ -43,7 +43,7 @@ int fbp_window_gemm(const char *isa, int dtype, int form, int packed, size_t m, 
             g.b = panel;
             g.ldb = (ptrdiff_t)nr;
             g.panel = (ptrdiff_t)(nr * rows);
-            if (measured) kernels->pack(operand, (ptrdiff_t)cols, rows, cols, panel);
+            if (measured) kernels->pack(operand, (ptrdiff_t)cols, rows, cols, panel, g.panel);
         }
         if (measured) {
             const fbp_float_mode mode = fbp_float_enter();

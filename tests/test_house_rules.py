@@ -56,7 +56,7 @@ def may_include(path: Path) -> set[str]:
     if folder == "base":
         return base | {"fbp.h"}
     if folder == "plan":
-        return base | table | {"fbp.h", "plan/plan.h"}
+        return base | table | {"fbp.h", "plan/plan.h", "plan/operands.h"}
     if path.name in ("window.c", "window.h"):
         return base | table | {"fbp.h", "window.h"}
     if path.name == "fbp.h":

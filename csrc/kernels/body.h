@@ -48,6 +48,7 @@ const struct fbp_kernels KERNELS_TABLE = {
     .gemm_cols = gemm_cols,
     .pack = pack,
     .unpack = unpack,
+    .turn = TURNS ? turn : NULL,
     .add_rows = add_rows,
     .binary = BINARIES,
     .normalize_rows = normalize_rows,

@@ -133,7 +133,7 @@ INLINE void panels_from(const struct fbp_gemm *g, struct tile *t, size_t j, cons
 static void gemm_cols(const struct fbp_gemm *g)
 {
     struct tile t = tile_of(g);
-    if (g->m > 0) panels_from(g, &t, 0, 0);
+    if (g->m > 0 || g->sums) panels_from(g, &t, 0, 0);
 }
 
 /* ---- C = A B and C = A B^T by blocks of KC x NR of B, which stay in L1 or L2 under all rows of A, as do KC columns of A and

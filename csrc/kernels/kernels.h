@@ -221,9 +221,12 @@ struct fbp_kernels {
     void (*gemm_rows)(const struct fbp_gemm *);
     void (*gemm_rows_transposed)(const struct fbp_gemm *);
     void (*gemm_cols)(const struct fbp_gemm *);
-    /* W (rows x cols, stride ldw) into its panels wp, see struct fbp_gemm, and back. */
-    void (*pack)(void *w, ptrdiff_t ldw, size_t rows, size_t cols, void *wp);
-    void (*unpack)(void *w, ptrdiff_t ldw, size_t rows, size_t cols, void *wp);
+    /* W (rows x cols, stride ldw) into its panels wp, `panel` apart, see struct fbp_gemm, and back. */
+    void (*pack)(void *w, ptrdiff_t ldw, size_t rows, size_t cols, void *wp, ptrdiff_t panel);
+    void (*unpack)(void *w, ptrdiff_t ldw, size_t rows, size_t cols, void *wp, ptrdiff_t panel);
+    /* to (cols x rows, stride ld) = the transpose of columns a0 .. a0 + cols of rows; up to a register is written past the rows, and past
+     * the columns as many rows as it has reals. NULL: gemm_cols is as fast as gemm_rows with what it is given transposed. */
+    void (*turn)(const void *const *a, ptrdiff_t a0, size_t rows, size_t cols, void *to, ptrdiff_t ld);
     /* c (m x n) = c + x */
     void (*add_rows)(void *c, ptrdiff_t ldc, const void *x, ptrdiff_t ldx, size_t m, size_t n);
     struct fbp_binary_kernels binary[FBP_OPERATIONS];

@@ -84,6 +84,18 @@ static void narrow_transpose(const real *const *a, ptrdiff_t a0, size_t k, real 
     }
 }
 
+/* Tiles of gemm_cols take MR reals of a line of A at a time, and come back to it for the next. That costs nothing while a step of k takes as
+ * long as several lines need from L2; with less than 64 bytes in a register it does not, and A is better transposed once for all panels. */
+#define TURNS (VBYTES < 64)
+static void turn(const void *const *a, ptrdiff_t a0, size_t rows, size_t cols, void *to, ptrdiff_t ld)
+{
+    for (size_t r = 0; r < rows; r += VL) {
+        const real *row[VL];
+        for (size_t i = 0; i < (size_t)VL; i++) row[i] = a[r + i < rows ? r + i : rows - 1];
+        narrow_transpose(row, a0, cols, (real *)to + r, (size_t)ld);
+    }
+}
+
 #define NARROW_1_(n, q) static AS_WRITTEN void narrow_##n##_##q(vec *s, const real *const *a, ptrdiff_t a0, const real *b, ptrdiff_t ldb, size_t k) \
     { narrow_fma(n, q, s, a, a0, b, ldb, k); }
 #define DEFINE_NARROW(n) NARROW_1_(n, 1) NARROW_1_(n, 2) NARROW_1_(n, 3) NARROW_1_(n, 4)

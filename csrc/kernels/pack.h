@@ -8,11 +8,11 @@
 
 #define NR (NV * VL)
 
-INLINE void pack_columns(real *w, ptrdiff_t ldw, size_t rows, size_t cols, real *wp, const int back)
+INLINE void pack_columns(real *w, ptrdiff_t ldw, size_t rows, size_t cols, real *wp, ptrdiff_t panel, const int back)
 {
     for (size_t j = 0; j < cols; j += VL) {
         const vtail tail = vtail_of(left_of(cols, j));
-        real *row = w + j, *packed = wp + (j / NR) * rows * NR + j % NR;
+        real *row = w + j, *packed = wp + (ptrdiff_t)(j / NR) * panel + j % NR;
         for (size_t i = 0; i < rows; i++, row += ldw, packed += NR) {
             if (back) vstore_tail(row, vload(packed), tail);
             else vstore(packed, vload_tail(row, tail));
@@ -20,8 +20,14 @@ INLINE void pack_columns(real *w, ptrdiff_t ldw, size_t rows, size_t cols, real 
     }
 }
 
-static void pack(void *w, ptrdiff_t ldw, size_t rows, size_t cols, void *wp) { pack_columns(w, ldw, rows, cols, wp, 0); }
-static void unpack(void *w, ptrdiff_t ldw, size_t rows, size_t cols, void *wp) { pack_columns(w, ldw, rows, cols, wp, 1); }
+static void pack(void *w, ptrdiff_t ldw, size_t rows, size_t cols, void *wp, ptrdiff_t panel)
+{
+    pack_columns(w, ldw, rows, cols, wp, panel, 0);
+}
+static void unpack(void *w, ptrdiff_t ldw, size_t rows, size_t cols, void *wp, ptrdiff_t panel)
+{
+    pack_columns(w, ldw, rows, cols, wp, panel, 1);
+}
 
 /* to (VL x VL, stride NR) = the transpose of m <= VL rows of n <= VL reals at w; zeros for those that are not there. */
 INLINE void transpose_block(const real *w, ptrdiff_t ldw, size_t m, size_t n, real *to)

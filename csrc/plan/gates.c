@@ -1,7 +1,7 @@
 /* gates.c: one gate for rows r0 .. r1 of a batch: O = f(Z) forward, and backward what each of its inputs receives of dZ. */
 #include <string.h>
 
-#include "plan.h"
+#include "operands.h"
 
 static size_t bytes(const struct fbp_plan *plan, size_t reals) { return reals * plan->kernels->size; }
 
@@ -141,6 +141,7 @@ static void dense_backward(const struct pass *p, int g, size_t r0, size_t r1)
     const int to = e->from;
     const struct gate *below = &plan->gate[to];
     const struct fbp_act_kernels *act = &plan->kernels->act[below->act];
+    fbp_pack_delta(p, g, r0, r1);
     if (!fbp_gradient_wanted(p, to)) return;
     char *c = fbp_grad_at(p, to, r0);
     const char *start = e->start ? fbp_grad_at(p, e->start, r0) : c;    /* both gates are as wide */

@@ -49,7 +49,7 @@ int fbp_graph_exists(const struct fbp_graph *graph)
 }
 
 /* A row stride of whole cache lines that is no multiple of 1 KiB: such strides crowd a few sets of the cache. */
-static size_t padded(size_t width, size_t size)
+size_t fbp_padded(size_t width, size_t size)
 {
     const size_t line = 64 / size;
     const size_t ld = (width + line - 1) / line * line;
@@ -99,7 +99,7 @@ static int read_gate(struct fbp_plan *plan, const struct fbp_node *n, struct gat
     if (g->width == 0) return FBP_BAD_GRAPH;
     if (g->width > PTRDIFF_MAX / 2 / size - 64) return FBP_TOO_LARGE;
     if (n->gate == FBP_GATE_EMBEDDING && n->setting[0] > (plan->dtype == FBP_F32 ? 0x1p24 : 0x1p53)) return FBP_TOO_MANY;
-    g->ld = padded(g->width, size);
+    g->ld = fbp_padded(g->width, size);
     g->ins = n->ins;
     g->depends = n->gate == FBP_GATE_INPUT;
     size_t column = 0;

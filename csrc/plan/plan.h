@@ -81,6 +81,7 @@ struct unit {
 };
 
 #define FBP_UNPACKED_BYTES 512      /* rows of W up to so long are used where they lie */
+#define FBP_UNIT_ROWS 192           /* rows of W in a unit one panel wide: a multiple of every tile height and register length */
 
 /* What phase B does to a unit. */
 enum phase_b {
@@ -101,6 +102,7 @@ struct step {
 struct buffers {
     char *out, *grad;               /* O (rows, width) with stride ld; dE/dO, then dE/dZ, with the gate's ld */
     size_t ld;
+    char *packed;                   /* dE/dZ once more, in panels, for phase B; or NULL */
     char *slope;                    /* f'(Z) with the gate's ld, where O does not give it */
     char *kept;                     /* of a norm X^, of dropout 0 or 1 / (1 - rate), with the gate's ld */
     char *statistics;               /* layer_norm, rms_norm: the scale of each row; batch_norm: enum column_rows */
@@ -129,6 +131,8 @@ struct workspace {
     double *weight;                 /* of each row */
     char *sums;                     /* where chains of dW wait, unit by unit and then the biases of each gate; NULL where they never do */
     int64_t summed;                 /* rows of the batch that are in them; -1: none, and none will wait */
+    struct turned *turned;          /* see operands.h: of each of the first `turning` threads */
+    int turning;
     struct workspace *next;         /* in the list of free ones */
 };
 
@@ -221,6 +225,7 @@ struct fbp_weights {
 
 /* graph.c */
 int fbp_graph_exists(const struct fbp_graph *graph);
+size_t fbp_padded(size_t width, size_t size);
 int fbp_graph_read(struct fbp_plan *plan, const struct fbp_graph *graph);
 void fbp_graph_order(struct fbp_plan *plan);
 void fbp_graph_measure_forward(struct fbp_plan *plan);
@@ -228,9 +233,13 @@ void fbp_graph_measure(struct fbp_plan *plan);
 
 static inline int fbp_is_product(const struct gate *g) { return g->kind == FBP_GATE_DENSE || g->kind == FBP_GATE_MATMUL; }
 
+/* split.c */
+void fbp_split_find(struct fbp_plan *plan);
+int fbp_split_gate(const struct fbp_plan *plan, int64_t rows, int threads);
+void fbp_split_columns(const struct fbp_plan *plan, int g, int part, int parts, size_t *j0, size_t *j1);
+
 /* fuse.c */
 void fbp_fuse(struct fbp_plan *plan);
-void fbp_split_find(struct fbp_plan *plan);
 void fbp_fuse_buffers(const struct fbp_plan *plan, struct buffers *b);
 int fbp_seen(const struct pass *p, int g);
 int fbp_lands(const struct pass *p, int g);
@@ -291,8 +300,6 @@ void fbp_weights_publish(struct fbp_plan *plan);
 int fbp_weights_units(struct fbp_plan *plan);
 int fbp_sums_wait(const struct fbp_plan *plan, size_t rows);
 int64_t fbp_step_rows(const struct workspace *ws, int64_t rows, int threads);
-int fbp_split_gate(const struct fbp_plan *plan, int64_t rows, int threads);
-void fbp_split_columns(const struct fbp_plan *plan, int g, int part, int parts, size_t *j0, size_t *j1);
 size_t fbp_unit_rows(const struct gate *gate);
 static inline void *fbp_at(const struct fbp_plan *plan, const void *base, size_t reals)
 {

@@ -207,7 +207,7 @@ void fbp_plan_copy_slot(fbp_plan *plan, int slot, void *values, int back)
         size_t rows = 0;                        /* those before row number `rows` are in panels */
         if (gate->wp) {
             rows = gate->weights;
-            (back ? k->pack : k->unpack)(flat, (ptrdiff_t)gate->units, rows, gate->units, kept);
+            (back ? k->pack : k->unpack)(flat, (ptrdiff_t)gate->units, rows, gate->units, kept, (ptrdiff_t)(k->nr * rows));
         }
         flat = fbp_at(plan, flat, rows * gate->units);
         kept = fbp_at(plan, kept, fbp_slot_place(plan, gate, rows, 0));

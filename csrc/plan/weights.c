@@ -3,9 +3,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "plan.h"
+#include "operands.h"
 
-#define UNIT_ROWS 192               /* rows of W in a unit one panel wide: a multiple of every tile height and register length */
 #define BLOCK_ROWS 512              /* batch rows whose columns of X for a unit fit L2 with room to spare */
 #define WHOLE_ROWS 48               /* most rows of a unit as wide as its gate */
 #define UNIT_BYTES (WHOLE_ROWS * FBP_UNPACKED_BYTES)
@@ -17,8 +16,8 @@
 /* Rows of a gate's units. Dense units as wide as their gate are small; a thread takes those of its share in one go. */
 size_t fbp_unit_rows(const struct gate *gate)
 {
-    if (gate->wp) return UNIT_ROWS;
-    if (gate->kind != FBP_GATE_DENSE) return gate->weights > UNIT_ROWS ? WHOLE_ROWS : WHOLE_ROWS * 2 / 3;
+    if (gate->wp) return FBP_UNIT_ROWS;
+    if (gate->kind != FBP_GATE_DENSE) return gate->weights > FBP_UNIT_ROWS ? WHOLE_ROWS : WHOLE_ROWS * 2 / 3;
     const size_t piece = gate->units < NARROW_PIECE_ROWS ? NARROW_PIECE_ROWS : PIECE_ROWS;
     return fbp_min((gate->weights + PIECES * piece - 1) / (PIECES * piece) * piece, WHOLE_ROWS);
 }
@@ -80,7 +79,7 @@ static void exchange(const struct fbp_plan *plan, int into_params)
         const struct gate *gate = &plan->gate[g];
         if (!fbp_in_panels(plan, gate)) continue;
         (into_params ? k->unpack : k->pack)(fbp_at(plan, plan->params, gate->w), (ptrdiff_t)gate->units, gate->weights, gate->units,
-                                            gate->wp);
+                                            gate->wp, (ptrdiff_t)(k->nr * gate->weights));
     }
 }
 
@@ -142,18 +141,35 @@ static char *bias_sums_at(const struct fbp_plan *plan, const struct workspace *w
     return fbp_at(plan, ws->sums, gate->w + gate->weights * gate->units + u->j0);
 }
 
+/* What all units of a phase have in common. */
+struct phase {
+    struct fbp_plan *plan;
+    const struct workspace *ws;
+    size_t rows;
+    enum phase_b what;
+    const struct fbp_rule *rule;
+    int parts, threads;
+    int split;                          /* the gate whose columns are shared, or 0 */
+    double split_cost;                  /* of its units, which are the first */
+};
+
 /* dW of a unit's rows and its bias row over the batch: S, cut every FBP_REDUCTION_ROWS rows and the parts added in order, to what
  * is there where the epilogue is FBP_ADD. alpha is that of FBP_AXPY. Between two cuts a chain stops every BLOCK_ROWS rows, whose
  * columns of X stay in cache for the whole unit, and goes on from where it was, as it does from what waits of earlier rows. */
-static void unit_product(const struct fbp_plan *plan, const struct workspace *ws, size_t rows, const struct unit *u, char *c,
-                         ptrdiff_t ldc, int epilogue, double alpha, char *bias)
+static void unit_product(const struct phase *p, struct turned *turned, const struct unit *u, char *c, ptrdiff_t ldc, int epilogue,
+                         double alpha, char *bias)
 {
+    const struct fbp_plan *plan = p->plan;
+    const struct workspace *ws = p->ws;
     const struct fbp_kernels *k = plan->kernels;
     const struct gate *gate = &plan->gate[u->gate];
     const ptrdiff_t ld = (ptrdiff_t)(u->j1 - u->j0);
+    const size_t rows = p->rows;
+    const void *const *x = fbp_turned_rows(plan, ws, rows, u, turned);
     _Alignas(64) char own[UNIT_BYTES], part[FBP_UNPACKED_BYTES];
     char *partial = ws->summed >= 0 ? sums_at(plan, ws, u) : own;
     size_t r = 0, next;
+    ptrdiff_t ldb;
     if (ws->summed > 0 && u->bias && bias != bias_sums_at(plan, ws, u))
         memcpy(epilogue == FBP_ADD ? part : bias, bias_sums_at(plan, ws, u), (size_t)ld * k->size);
     do {                                                            /* also with no rows: dW = 0 */
@@ -161,16 +177,22 @@ static void unit_product(const struct fbp_plan *plan, const struct workspace *ws
         const int first = r == cut && ws->summed <= 0, add = cut > 0 || epilogue == FBP_ADD;
         next = fbp_min(r + BLOCK_ROWS, fbp_min(rows, cut + FBP_REDUCTION_ROWS));
         const int last = next == rows || next == cut + FBP_REDUCTION_ROWS;
-        const char *dz = fbp_at(plan, ws->gate[u->gate].grad, r * gate->ld + u->j0);
-        k->gemm_cols(&(struct fbp_gemm){
+        struct fbp_gemm g = {
             .m = u->i1 - u->i0, .n = u->j1 - u->j0, .k = next - r,
             .a = ws->gate[gate->in[0].from].out_row + r, .a0 = (ptrdiff_t)u->i0,
-            .b = dz, .ldb = (ptrdiff_t)gate->ld, .panel = (ptrdiff_t)k->nr,
+            .b = fbp_delta_panel(plan, ws, rows, u, r, &ldb), .ldb = ldb, .panel = (ptrdiff_t)k->nr,
             .start = first ? NULL : partial, .ldstart = ld,
             .c = last ? c : partial, .ldc = last ? ldc : ld,
             .epilogue = !last ? FBP_STORE : cut == 0 ? epilogue : FBP_ADD, .alpha = alpha,
             .o = NULL, .ldo = 0, .second = FBP_NO_SECOND, .x = NULL, .c2 = NULL, .ldc2 = 0, .after = NULL, .context = NULL,
-            .sums = !u->bias ? NULL : add ? part : bias, .more = !first});
+            .sums = !u->bias ? NULL : add ? part : bias, .more = !first};
+        if (x) {                                                    /* by rows; by columns the sums of those alone, if there are any */
+            struct fbp_gemm by_rows = g;
+            by_rows.a = x, by_rows.a0 = (ptrdiff_t)r, by_rows.sums = NULL;
+            k->gemm_rows(&by_rows);
+            g.m = 0;
+        }
+        k->gemm_cols(&g);
         if (u->bias && add && last) k->add_rows(bias, 0, part, 0, 1, u->j1 - u->j0);
     } while ((r = next) < rows);
 }
@@ -212,19 +234,21 @@ static void unit_embedding(const struct fbp_plan *plan, const struct workspace *
 }
 
 /* The gradient of a unit to c and `bias`, or where `add`, onto what is there. */
-static void unit_gradient(const struct fbp_plan *plan, const struct workspace *ws, size_t rows, const struct unit *u, char *c,
-                          ptrdiff_t ldc, char *bias, int add)
+static void unit_gradient(const struct phase *p, struct turned *turned, const struct unit *u, char *c, ptrdiff_t ldc, char *bias, int add)
 {
-    switch (plan->gate[u->gate].kind) {
-    case FBP_GATE_DENSE: unit_product(plan, ws, rows, u, c, ldc, add ? FBP_ADD : FBP_STORE, 0, bias); break;
-    case FBP_GATE_EMBEDDING: unit_embedding(plan, ws, rows, u, c, ldc, add); break;
-    default: unit_norm(plan, ws, rows, u, c, bias, add);
+    switch (p->plan->gate[u->gate].kind) {
+    case FBP_GATE_DENSE: unit_product(p, turned, u, c, ldc, add ? FBP_ADD : FBP_STORE, 0, bias); break;
+    case FBP_GATE_EMBEDDING: unit_embedding(p->plan, p->ws, p->rows, u, c, ldc, add); break;
+    default: unit_norm(p->plan, p->ws, p->rows, u, c, bias, add);
     }
 }
 
-static void run_unit(struct fbp_plan *plan, const struct workspace *ws, size_t rows, enum phase_b what,
-                     const struct fbp_rule rule[2], const struct unit *u)
+static void run_unit(const struct phase *p, struct turned *turned, const struct unit *u)
 {
+    struct fbp_plan *plan = p->plan;
+    const struct workspace *ws = p->ws;
+    const enum phase_b what = p->what;
+    const struct fbp_rule *rule = p->rule;
     const struct gate *gate = &plan->gate[u->gate];
     const int table = gate->kind == FBP_GATE_DENSE || gate->kind == FBP_GATE_EMBEDDING;     /* else a gain: as a bias */
     const size_t weights = u->i1 - u->i0, cols = u->j1 - u->j0;
@@ -236,79 +260,24 @@ static void run_unit(struct fbp_plan *plan, const struct workspace *ws, size_t r
     void *w = weights_at(plan, gate, u->i0, u->j0, &ld);
     int updated = 0;
     if (what == FBP_SUMS) {
-        unit_product(plan, ws, rows, u, sums_at(plan, ws, u), (ptrdiff_t)cols, FBP_STORE, 0, bias_sums_at(plan, ws, u));
+        unit_product(p, turned, u, sums_at(plan, ws, u), (ptrdiff_t)cols, FBP_STORE, 0, bias_sums_at(plan, ws, u));
         return;
     }
     if (what == FBP_GRADIENTS || what == FBP_GRADIENTS_ADDED) {
-        unit_gradient(plan, ws, rows, u, fbp_at(plan, plan->grads, block), ld_flat, fbp_at(plan, plan->grads, bias),
+        unit_gradient(p, turned, u, fbp_at(plan, plan->grads, block), ld_flat, fbp_at(plan, plan->grads, bias),
                       what == FBP_GRADIENTS_ADDED);
         return;
     }
     if (what == FBP_GRADIENTS_AND_UPDATE) {
         g = gradient, g_bias = bias_gradient, ldg = (ptrdiff_t)cols;
         updated = gate->kind == FBP_GATE_DENSE && plan->kernels->optimizer[plan->optimizer].epilogue == FBP_AXPY && rule->plain &&
-                  rows <= FBP_REDUCTION_ROWS;
-        if (updated) unit_product(plan, ws, rows, u, w, ld, FBP_AXPY, -rule->rate, bias_gradient);
-        else unit_gradient(plan, ws, rows, u, gradient, ldg, bias_gradient, 0);
+                  p->rows <= FBP_REDUCTION_ROWS;
+        if (updated) unit_product(p, turned, u, w, ld, FBP_AXPY, -rule->rate, bias_gradient);
+        else unit_gradient(p, turned, u, gradient, ldg, bias_gradient, 0);
     }
     if (!updated) fbp_update_block(plan, table ? rule : rule + 1, gate, u->i0, weights, u->j0, cols, w, ld, g, ldg);
     if (u->bias) fbp_update_block(plan, rule + 1, gate, gate->weights, 1, u->j0, cols, fbp_at(plan, plan->params, bias), 0, g_bias, 0);
 }
-
-/* ---- columns in place of rows: a first layer of many inputs, and few rows of a batch. Sharing the rows, every thread reads all weights,
- * of which the others have just changed their part: they pass from cache to cache twice a step. Sharing the columns, each thread reads
- * the weights that it also changes, and only outputs pass. ----------------------------------------------------------------------- */
-
-#define SPLIT_WEIGHTS 16384             /* fewer are passed in less time than the threads take to wait for each other once more */
-#define SPLIT_INPUTS 2                  /* for each row of the batch: with fewer, as many outputs pass as weights would */
-#define SPLIT_GAIN 3.0                  /* what is saved is the work on so many rows, which a thread may have more than the others */
-
-/* The gate: a dense one of an input, before all others that compute anything. Two threads can cut it in half, or its weights are in
- * panels anyway. */
-void fbp_split_find(struct fbp_plan *plan)
-{
-    int g = 0;
-    while (g < plan->gates && plan->gate[g].kind <= FBP_GATE_CONSTANT) g++;
-    if (g == plan->gates || plan->gate[g].kind != FBP_GATE_DENSE || plan->gate[g].weights * plan->gate[g].units < SPLIT_WEIGHTS) return;
-    const struct gate *last = &plan->gate[plan->gate[g].then ? plan->gate[g].then : g];
-    if (last->sum || last->function || !plan->kernels->act[last->act].tilewise) return;
-    if (!fbp_long_rows(plan, &plan->gate[g]) && plan->gate[g].units % (2 * plan->kernels->nr) != 0) return;
-    plan->splits = g;
-}
-
-/* The share of its columns: whole panels, which its weights are in. */
-void fbp_split_columns(const struct fbp_plan *plan, int g, int part, int parts, size_t *j0, size_t *j1)
-{
-    const struct gate *gate = &plan->gate[g];
-    const size_t nr = plan->kernels->nr, units = gate->units, n = (size_t)parts, i = (size_t)part;
-    *j0 = (units * i / n + nr / 2) / nr * nr;
-    *j1 = i + 1 == n ? units : (units * (i + 1) / n + nr / 2) / nr * nr;
-}
-
-/* That gate, where it pays for so many rows and threads; or 0. */
-int fbp_split_gate(const struct fbp_plan *plan, int64_t rows, int threads)
-{
-    const int g = plan->splits;
-    const struct gate *gate = &plan->gate[g];
-    if (g == 0 || threads < 2 || rows > (int64_t)plan->row_block || gate->weights < SPLIT_INPUTS * (size_t)rows) return 0;
-    for (int part = 0; part < threads; part++) {
-        size_t j0, j1;
-        fbp_split_columns(plan, g, part, threads, &j0, &j1);
-        if (j0 >= j1 || (double)(j1 - j0) * threads > (1 + SPLIT_GAIN / (double)rows) * (double)gate->units) return 0;
-    }
-    return g;
-}
-
-struct phase {
-    struct fbp_plan *plan;
-    const struct workspace *ws;
-    size_t rows;
-    enum phase_b what;
-    const struct fbp_rule *rule;
-    int parts, threads;
-    int split;                          /* the gate whose columns are shared, or 0 */
-    double split_cost;                  /* of its units, which are the first */
-};
 
 /* Whether u, as wide as its gate, goes on where `before` ends. */
 static int joins(const struct fbp_plan *plan, const struct unit *before, const struct unit *u)
@@ -318,11 +287,11 @@ static int joins(const struct fbp_plan *plan, const struct unit *before, const s
 }
 
 /* A unit, or several that were joined: in blocks of about the same height that have room on the stack. */
-static void run_units(const struct phase *p, const struct unit *all)
+static void run_units(const struct phase *p, struct turned *turned, const struct unit *all)
 {
     const size_t rows = all->i1 - all->i0, row_bytes = (all->j1 - all->j0) * p->plan->kernels->size;
     if (rows * row_bytes <= UNIT_BYTES) {
-        if (rows > 0) run_unit(p->plan, p->ws, p->rows, p->what, p->rule, all);
+        if (rows > 0) run_unit(p, turned, all);
         return;
     }
     const size_t unit_rows = fbp_unit_rows(&p->plan->gate[all->gate]), most = UNIT_BYTES / row_bytes / unit_rows * unit_rows;
@@ -330,7 +299,7 @@ static void run_units(const struct phase *p, const struct unit *all)
     for (size_t i = all->i0; i < all->i1; i += height) {
         struct unit u = *all;
         u.i0 = i, u.i1 = fbp_min(i + height, all->i1), u.bias = all->bias && u.i1 == all->i1;
-        run_unit(p->plan, p->ws, p->rows, p->what, p->rule, &u);
+        run_unit(p, turned, &u);
     }
 }
 
@@ -353,8 +322,8 @@ static void phase_part(void *context, int part, int thread)
     const struct share share = share_of(last->before + last->cost - p->split_cost, part, p->parts);
     const struct share split_share = share_of(p->split_cost, part % each, each);
     struct unit work = {0};
+    struct turned *turned = p->ws && thread < p->ws->turning ? &p->ws->turned[thread] : NULL;
     size_t j0 = 0, j1 = 0;
-    (void)thread;
     if (p->split) fbp_split_columns(p->plan, p->split, part / each, p->threads, &j0, &j1);
     for (const struct unit *u = first; u <= last; u++) {
         const int split = u->gate == p->split;
@@ -365,10 +334,10 @@ static void phase_part(void *context, int part, int thread)
             work.i1 = u->i1, work.bias = u->bias;
             continue;
         }
-        run_units(p, &work);
+        run_units(p, turned, &work);
         work = *u;
     }
-    run_units(p, &work);
+    run_units(p, turned, &work);
 }
 
 #define PARTS_PER_THREAD 4              /* of a long phase, for the threads to end at about the same time */
@@ -382,6 +351,7 @@ void fbp_weights_phase(struct fbp_plan *plan, struct workspace *ws, size_t rows,
     struct phase p = {.plan = plan, .ws = ws, .rows = rows, .what = what, .rule = rule, .split = split};
     if (plan->units == 0) return;
     if (ws) fbp_embedding_sort(plan, ws, rows);
+    for (int i = 0; ws && i < ws->turning; i++) ws->turned[i].gate = 0;
     p.threads = team->threads;
     for (const struct unit *u = plan->unit; split && u < plan->unit + plan->units && u->gate == split; u++) p.split_cost += u->cost;
     p.parts = team->threads == 1 ? 1 : team->threads * (parts < 1 ? 1 : parts < PARTS_PER_THREAD ? (int)parts : PARTS_PER_THREAD);

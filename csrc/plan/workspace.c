@@ -1,7 +1,7 @@
 /* workspace.c: the buffers one batch needs. */
 #include <stdlib.h>
 
-#include "plan.h"
+#include "operands.h"
 
 #define ROWS_PER_THREAD 8
 #define SHARED_BYTES (16 << 20)
@@ -47,6 +47,7 @@ static void layout(const struct fbp_plan *plan, struct workspace *ws, int traini
     }
     if (!training) return;
     ws->weight = fbp_arena_cut(arena, rows, 1, sizeof *ws->weight);
+    fbp_operands_layout(plan, ws);
     if (fbp_sums_wait(plan, rows)) ws->sums = fbp_arena_cut(arena, plan->parameters, 1, size);
     for (int k = 0; k < plan->outputs; k++) {
         struct targets *t = &ws->target[k];
@@ -66,6 +67,7 @@ int fbp_workspace_create(const struct fbp_plan *plan, size_t rows, int training,
     ws->target = calloc((size_t)plan->outputs, sizeof *ws->target);
     ws->rows = rows;
     ws->summed = -1;
+    ws->turning = training ? fbp_turning(plan) : 0;
     int status = ws->gate && ws->shared && ws->target ? FBP_OK : FBP_NO_MEMORY;
     if (status == FBP_OK) {
         layout(plan, ws, training);
