@@ -175,12 +175,9 @@ INLINE void tile_rows(const int mr, const int nv, const struct tile *t)
     const size_t k = t->k;
     tile_start(mr, nv, t, acc);
     UNROLL for (int i = 0; i < mr; i++) a[i] = t->a[i] + t->a0;
-    if (t->epilogue >= FBP_RELU_GRAD && k >= PREFETCH_FROM) {
-        const real *old = t->epilogue == FBP_RELU_GRAD ? t->o : t->c;
-        const ptrdiff_t ldold = t->epilogue == FBP_RELU_GRAD ? t->ldo : t->ldc;
+    if (t->epilogue == FBP_RELU_GRAD && k >= PREFETCH_FROM)
         UNROLL for (int i = 0; i < mr; i++)
-            UNROLL for (int j = 0; j < nv; j++) __builtin_prefetch(old + i * ldold + j * VL, 0);
-    }
+            UNROLL for (int j = 0; j < nv; j++) __builtin_prefetch(t->o + i * t->ldo + j * VL, 0);
     TWICE for (size_t p = 0; p < k; p++, b += ldb) {
         const real *at[MR];
         vec bv[NV];
