@@ -6,6 +6,8 @@
 #ifndef FBP_TILE_H
 #define FBP_TILE_H
 
+#include <math.h>
+
 #include "kernels.h"
 #include "pack.h"
 #include "vec.h"
@@ -157,6 +159,42 @@ INLINE void tile_finish(const int mr, const int nv, const struct tile *t, vec ac
     else tile_store(mr, nv, t, acc, 0, rows_form);
 }
 
+/* The last ROW_STEPS steps of k row by row, each row stored as soon as it is done: as many FMAs as stores keep busy. All stores at once, when
+ * the last step is done, would hold up the tile that comes after. (16 registers have no room for B of two steps, and of one do not gain.)
+ * A full tile; x: pointers to its rows, or to those of the steps. */
+#define ROW_STEPS (VBYTES < 64 ? 0 : 2)
+enum at_end { CLIP, GRAD, UPDATE };
+INLINE void tile_end(const int mr, const int nv, const struct tile *t, vec acc[][NV], const real *b, const real *const x[],
+                     const int rows_form, const int ones, const enum at_end how)
+{
+    const int rows = mr - ones;
+    const vec low = vset1(t->epilogue == FBP_RELU ? 0 : -(real)INFINITY), alpha = vset1(t->epilogue == FBP_ADD ? 1 : t->alpha);
+    const ptrdiff_t ldb = t->ldb, ldc = t->ldc, ldo = t->ldo;
+    const real *o = t->o;
+    real *c = t->c;
+    vec bv[ROW_STEPS + 1][NV];
+    UNROLL for (int q = 0; q < ROW_STEPS; q++)
+        UNROLL for (int j = 0; j < nv; j++) bv[q][j] = vload(b + q * ldb + j * VL);
+    UNROLL for (int i = 0; i < rows; i++) {
+        UNROLL for (int q = 0; q < ROW_STEPS; q++) {
+            const vec v = vset1(rows_form ? x[i][q] : x[q][i]);
+            UNROLL for (int j = 0; j < nv; j++) acc[i][j] = vfma(v, bv[q][j], acc[i][j]);
+        }
+        if (i > 0) c = below(c, ldc);
+        if (i > 0 && how == GRAD) o = below(o, ldo);
+        UNROLL for (int j = 0; j < nv; j++) {
+            vec v = acc[i][j];
+            if (how == CLIP) v = vmax(low, v);
+            if (how == GRAD) v = vrelu_grad(v, vload(o + j * VL));
+            if (how == UPDATE) v = vfma(alpha, v, vload(c + j * VL));
+            vstore(c + j * VL, v);
+        }
+    }
+    if (ones)
+        UNROLL for (int q = 0; q < ROW_STEPS; q++)
+            UNROLL for (int j = 0; j < nv; j++) acc[rows][j] = acc[rows][j] + bv[q][j];
+}
+
 INLINE void tile_fma(const int mr, const int nv, vec acc[][NV], const vec bv[], const real *a[])
 {
     UNROLL for (int i = 0; i < mr; i++) {
@@ -164,6 +202,8 @@ INLINE void tile_fma(const int mr, const int nv, vec acc[][NV], const vec bv[], 
         UNROLL for (int j = 0; j < nv; j++) acc[i][j] = vfma(x, bv[j], acc[i][j]);
     }
 }
+
+INLINE int ends_by_rows(const struct tile *t) { return ROW_STEPS > 0 && t->k > ROW_STEPS && t->last == (size_t)VL; }
 
 /* a_k = a[i][a0 + k] */
 INLINE void tile_rows(const int mr, const int nv, const struct tile *t)
@@ -178,14 +218,23 @@ INLINE void tile_rows(const int mr, const int nv, const struct tile *t)
     if (t->epilogue == FBP_RELU_GRAD && k >= PREFETCH_FROM)
         UNROLL for (int i = 0; i < mr; i++)
             UNROLL for (int j = 0; j < nv; j++) __builtin_prefetch(t->o + i * t->ldo + j * VL, 0);
-    TWICE for (size_t p = 0; p < k; p++, b += ldb) {
+    const int by_rows = ends_by_rows(t) && t->epilogue <= FBP_RELU_GRAD && t->second == FBP_NO_SECOND;
+    const size_t steps = by_rows ? k - ROW_STEPS : k;
+    TWICE for (size_t p = 0; p < steps; p++, b += ldb) {
         const real *at[MR];
         vec bv[NV];
         UNROLL for (int j = 0; j < nv; j++) bv[j] = vload(b + j * VL);
         UNROLL for (int i = 0; i < mr; i++) at[i] = a[i] + p;
         tile_fma(mr, nv, acc, bv, at);
     }
-    tile_finish(mr, nv, t, acc, 1);
+    if (by_rows) {
+        const real *x[MR];
+        UNROLL for (int i = 0; i < mr; i++) x[i] = a[i] + steps;
+        if (t->epilogue == FBP_RELU_GRAD) tile_end(mr, nv, t, acc, b, x, 1, 0, GRAD);
+        else tile_end(mr, nv, t, acc, b, x, 1, 0, CLIP);
+    } else {
+        tile_finish(mr, nv, t, acc, 1);
+    }
 }
 
 /* a_k = a[k][a0 + i]; with `ones`, the last of the mr rows is that of a column of ones. */
@@ -206,7 +255,9 @@ INLINE void tile_cols(const int mr, const int nv, const int ones, const struct t
     if (t->epilogue >= FBP_ADD && k >= PREFETCH_FROM)               /* C is read at the end, and may lie in memory */
         UNROLL for (int i = 0; i < rows; i++)
             UNROLL for (int j = 0; j < nv; j++) __builtin_prefetch(t->c + i * t->ldc + j * VL, 1);
-    TWICE for (size_t p = 0; p < k; p++, b += ldb) {
+    const int by_rows = ends_by_rows(t) && t->epilogue != FBP_RELU_GRAD;
+    const size_t steps = by_rows ? k - ROW_STEPS : k;
+    TWICE for (size_t p = 0; p < steps; p++, b += ldb) {
         const real *row = a[p] + a0, *at[MR];
         vec bv[NV];
         OPAQUE(row);
@@ -215,7 +266,14 @@ INLINE void tile_cols(const int mr, const int nv, const int ones, const struct t
         tile_fma(rows, nv, acc, bv, at);
         if (ones) UNROLL for (int j = 0; j < nv; j++) acc[rows][j] = acc[rows][j] + bv[j];
     }
-    tile_finish(rows, nv, t, acc, 0);
+    if (by_rows) {
+        const real *x[ROW_STEPS + 1];
+        UNROLL for (int q = 0; q < ROW_STEPS; q++) x[q] = a[steps + (size_t)q] + a0;
+        if (t->epilogue >= FBP_ADD) tile_end(mr, nv, t, acc, b, x, 0, ones, UPDATE);
+        else tile_end(mr, nv, t, acc, b, x, 0, ones, CLIP);
+    } else {
+        tile_finish(rows, nv, t, acc, 0);
+    }
     if (ones)
         UNROLL for (int j = 0; j < nv; j++) {
             if (j == nv - 1) vstore_tail(t->sums + j * VL, acc[rows][j], vtail_of(t->last));
