@@ -51,8 +51,8 @@ static int train(const char *isa, int dtype, int loss, int optimizer, int clip)
     const struct {
         int gate, ins, width, activation;
         double setting[FBP_SETTINGS];
-    } gates[] = {                       /* all that is computed in another way: products, norms, dropout, a skip connection */
-        {FBP_GATE_INPUT, 0, INPUTS, 0, {0}},    {FBP_GATE_DENSE, 1, 101, relu, {1}},
+    } gates[] = {                       /* all that is computed in another way: products, of a W in panels too, norms, dropout, a skip */
+        {FBP_GATE_INPUT, 0, INPUTS, 0, {0}},    {FBP_GATE_DENSE, 1, 141, relu, {1}},
         {FBP_GATE_BATCH_NORM, 1, 0, 0, {1e-5, 0.1}},
         {FBP_GATE_DENSE, 1, 53, tanh, {1}},     {FBP_GATE_DENSE, 1, 33, sigmoid, {1}},  {FBP_GATE_DENSE, 1, 53, sigmoid, {1}},
         {FBP_GATE_ADD, 2, 0, 0, {0}},           {FBP_GATE_LAYER_NORM, 1, 0, gelu, {1e-5}},
