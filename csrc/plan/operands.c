@@ -68,11 +68,11 @@ const void *const *fbp_turned_rows(const struct fbp_plan *plan, const struct wor
     return turned->row;
 }
 
-/* How many threads may need room for that. */
-int fbp_turning(const struct fbp_plan *plan)
+/* How many threads may need room for that, of a batch of so many rows. More may come when their number is set: they do without. */
+int fbp_turning(const struct fbp_plan *plan, size_t rows)
 {
     for (int g = 0; plan->kernels->turn && g < plan->gates; g++)
-        if (turns(plan, &plan->gate[g])) return fbp_get_threads();
+        if (turns(plan, &plan->gate[g])) return fbp_threads_for(plan, plan->operations * (double)rows);
     return 0;
 }
 

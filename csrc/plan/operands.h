@@ -13,7 +13,7 @@ struct turned {
     const void *row[FBP_UNIT_ROWS];
 };
 
-int fbp_turning(const struct fbp_plan *plan);
+int fbp_turning(const struct fbp_plan *plan, size_t rows);
 void fbp_operands_layout(const struct fbp_plan *plan, struct workspace *ws);
 void fbp_pack_delta(const struct pass *p, int g, size_t r0, size_t r1);
 const char *fbp_delta_panel(const struct fbp_plan *plan, const struct workspace *ws, size_t rows, const struct unit *u, size_t r,

@@ -67,7 +67,7 @@ int fbp_workspace_create(const struct fbp_plan *plan, size_t rows, int training,
     ws->target = calloc((size_t)plan->outputs, sizeof *ws->target);
     ws->rows = rows;
     ws->summed = -1;
-    ws->turning = training ? fbp_turning(plan) : 0;
+    ws->turning = training ? fbp_turning(plan, rows) : 0;
     int status = ws->gate && ws->shared && ws->target ? FBP_OK : FBP_NO_MEMORY;
     if (status == FBP_OK) {
         layout(plan, ws, training);
