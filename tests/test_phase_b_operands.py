@@ -83,7 +83,7 @@ def trained(net: Any, x: Array, y: Array, rows: tuple[int, ...]) -> tuple[list[f
 
 
 def residual(dtype: str) -> Any:
-    """Gradients that lie where others do, a layer that is not trained until later, a second product of the same X."""
+    """Gradients that lie where others do, a layer that is not trained, two products of the same X."""
     x = fb.Input(40)
     h = fb.Dense(300, "relu")(x)
     still = fb.Dense(300, "tanh")

@@ -7,7 +7,7 @@
 
 /* Columns of X as rows: those of the unit that a thread is at. */
 struct turned {
-    int gate;                       /* whose they are, 0: none; */
+    int gate;                       /* whose they are; 0: none */
     size_t i0;                      /* ... from there on */
     char *at;
     const void *row[FBP_UNIT_ROWS];
