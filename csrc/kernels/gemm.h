@@ -86,6 +86,18 @@ INLINE void prefetch_share(const struct ahead *next, size_t part, size_t parts)
         __builtin_prefetch(next->from + (ptrdiff_t)(line / next->lines) * next->stride + line % next->lines * LINE, 0, 2);
 }
 
+/* Makes the lines of mr rows of nv registers this core's own. A store to a line that another core has, too, takes as long as a message to it
+ * and back, and those after it wait; a few, ahead of a tile's FMAs, are done before its own stores come. (A prefetch for writing does
+ * nothing where the line is in L1.) What is there stays there. */
+INLINE void take_lines(real *c, ptrdiff_t ldc, size_t mr, size_t nv)
+{
+    for (; mr > 0; mr--, c += ldc)
+        for (size_t q = 0; q < nv; q++) {
+            volatile real *line = c + q * VL;
+            *line = *line;
+        }
+}
+
 /* Columns j .. j + cols of one panel, whose B starts at t->b, from row i on, in balanced row tiles: 13 rows are 5 + 4 + 4. The sums of
  * the columns are one row more. */
 INLINE void panel_columns(const struct fbp_gemm *g, struct tile *t, size_t i, size_t j, size_t cols, const int rows_form,
@@ -100,6 +112,10 @@ INLINE void panel_columns(const struct fbp_gemm *g, struct tile *t, size_t i, si
         const int ones = sums && tile == count - 1;
         if (next && next->chunks) prefetch_share(next, tile, count);
         tile_at(g, t, i, j, rows_form);
+        if (rows_form && g->next) {
+            take_lines(t->c, t->ldc, mr, nv);
+            take_lines((real *)g->next + (ptrdiff_t)i * g->ldnext + j, g->ldnext, mr, nv);
+        }
         t->sums = ones ? (real *)g->sums + j : NULL;
         (rows_form ? rows_tiles : ones ? ones_tiles : cols_tiles)[mr][nv - 1](t);
         if (g->after) g->after(g->context, i, j, mr - (size_t)ones, cols);

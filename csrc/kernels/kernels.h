@@ -72,6 +72,8 @@ struct fbp_gemm {
     const void *context;
     void *sums;                 /* gemm_cols: NULL, or where the n sums of B's columns go: the row of S for a column of ones in A */
     int more;                   /* sums go on from what is there */
+    void *next;                 /* gemm_rows: NULL, or laid out like C what is written soon after it: other cores have read both, and every */
+    ptrdiff_t ldnext;           /* tile begins by making its lines of them this core's */
 };
 
 /* The numbers of one step of an optimizer. It takes g = min(limit, max(-limit, scale dW)) + l2 W + l1 sign(W) for the

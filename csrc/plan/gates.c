@@ -101,6 +101,8 @@ static void deactivate_stored(const void *context, size_t i, size_t j, size_t m,
     delta_tile(t->p, t->g, t->g, t->r0 + i, t->j0 + j, m, n);
 }
 
+#define TAKING_STEPS 32             /* of k hide what it takes to make lines this core's own */
+
 void fbp_product_forward(const struct pass *p, int of, int to, struct fbp_weights w, const void *bias, size_t r0, size_t r1)
 {
     const struct fbp_plan *plan = p->plan;
@@ -109,6 +111,7 @@ void fbp_product_forward(const struct pass *p, int of, int to, struct fbp_weight
     const struct fbp_act_kernels *act = &plan->kernels->act[last->act];
     const int tilewise = act->tilewise && !last->function;
     const size_t j0 = p->j0, j1 = p->j1 ? p->j1 : last->width;
+    const int takes = p->contended && p->j1 == 0 && plan->gate[of].weights >= TAKING_STEPS && fbp_gradient_wanted(p, stored);
     plan->kernels->gemm_rows(&(struct fbp_gemm){
         .m = r1 - r0, .n = j1 - j0, .k = plan->gate[of].weights,
         .a = rows_into(p, of, 0, r0),
@@ -120,7 +123,8 @@ void fbp_product_forward(const struct pass *p, int of, int to, struct fbp_weight
         .x = sum ? rows_into(p, sum, plan->gate[sum].in[0].from == to, r0) : NULL,
         .c2 = fbp_out_at(p, end, r0), .ldc2 = (ptrdiff_t)p->ws->gate[end].ld,
         .after = tilewise && act->forward && act->epilogue == FBP_STORE ? activate_stored : NULL,
-        .context = &(struct tiles){p, end, r0, j0}, .sums = NULL, .more = 0});
+        .context = &(struct tiles){p, end, r0, j0}, .sums = NULL, .more = 0,
+        .next = takes ? fbp_grad_at(p, stored, r0) : NULL, .ldnext = (ptrdiff_t)plan->gate[stored].ld});
     if (!tilewise) fbp_activate(p, end, r0, r1);
 }
 
@@ -160,7 +164,7 @@ static void dense_backward(const struct pass *p, int g, size_t r0, size_t r1)
         .second = hands ? FBP_DELTA_RELU : FBP_NO_SECOND,
         .x = p->ws->gate[hands].out_row + r0, .c2 = fbp_grad_at(p, hands, r0), .ldc2 = (ptrdiff_t)plan->gate[hands].ld,
         .after = e->last && act->tilewise && act->backward && act->epilogue_grad == FBP_STORE ? deactivate_stored : NULL,
-        .context = &(struct tiles){p, to, r0, 0}, .sums = NULL, .more = 0});
+        .context = &(struct tiles){p, to, r0, 0}, .sums = NULL, .more = 0, .next = NULL, .ldnext = 0});
     if (e->last && !act->tilewise) fbp_deactivate(p, to, r0, r1);
 }
 

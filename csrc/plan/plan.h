@@ -194,6 +194,7 @@ struct pass {
     int parts;                      /* that its rows are cut into */
     int training;                   /* dropout drops, batch norm takes the statistics of the batch */
     int keep;                       /* copy the inputs, for a later backward */
+    int contended;                  /* a short step in company: what phase A writes was just read by the other threads in phase B */
     int inputs_wanted;              /* also the gradients of the inputs */
     void *const *out, *const *dx;   /* by hand: where outputs, and gradients of inputs, are copied to; or NULL */
     int from, to;                   /* the gates at work */

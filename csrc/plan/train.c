@@ -71,6 +71,7 @@ static int training(struct pass *p, struct fbp_run *run, struct fbp_team *team)
         p->first = run->next, p->rows = rows;
         p->weight = step_weight(p);
         fbp_trial_begin(&plan->training_trial, team, plan->operations * (double)rows);
+        p->contended = plan->training_trial.company == 1;
         fbp_update_begin(plan, 0);
         const int status = step(p, run->next, rows, team);
         p->ws->summed = -1;

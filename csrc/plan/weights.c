@@ -185,7 +185,8 @@ static void unit_product(const struct phase *p, struct turned *turned, const str
             .c = last ? c : partial, .ldc = last ? ldc : ld,
             .epilogue = !last ? FBP_STORE : cut == 0 ? epilogue : FBP_ADD, .alpha = alpha,
             .o = NULL, .ldo = 0, .second = FBP_NO_SECOND, .x = NULL, .c2 = NULL, .ldc2 = 0, .after = NULL, .context = NULL,
-            .sums = !u->bias ? NULL : add ? part : bias, .more = !first};
+            .sums = !u->bias ? NULL : add ? part : bias, .more = !first,
+            .next = NULL, .ldnext = 0};
         if (x) {                                                    /* by rows; by columns the sums of those alone, if there are any */
             struct fbp_gemm by_rows = g;
             by_rows.a = x, by_rows.a0 = (ptrdiff_t)r, by_rows.sums = NULL;
