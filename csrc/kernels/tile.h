@@ -114,40 +114,45 @@ INLINE void tile_second(const int mr, const int nv, const struct tile *t, vec ac
     tile_write(mr, nv, t->c2, t->ldc2, acc, full, last);
 }
 
+/* What an epilogue makes of a register v of S: it needs a number, and but for CLIP the same register of O or of C. */
+enum ending { CLIP, GRAD, UPDATE };
+INLINE vec number_of(const struct tile *t)
+{
+    switch (t->epilogue) {
+    case FBP_RELU: return vzero();
+    case FBP_ADD: return vset1(1);
+    case FBP_AXPY: return vset1(t->alpha);
+    default: return vset1(-(real)INFINITY);
+    }
+}
+INLINE vec ended(const enum ending how, vec v, vec number, vec old)
+{
+    return how == CLIP ? vmax(number, v) : how == GRAD ? vrelu_grad(v, old) : vfma(number, v, old);
+}
+
+INLINE void tile_ended(const int mr, const int nv, const struct tile *t, vec acc[][NV], const int full, vtail last, const enum ending how)
+{
+    const real *old = how == GRAD ? t->o : t->c;
+    const ptrdiff_t ld = how == GRAD ? t->ldo : t->ldc;
+    const vec number = number_of(t);
+    UNROLL for (int i = 0; i < mr; i++) {
+        if (i > 0 && how != CLIP) old = below(old, ld);
+        UNROLL for (int j = 0; j < nv; j++) acc[i][j] = ended(how, acc[i][j], number, how == CLIP ? number : load_part(old, j, nv, full, last));
+    }
+}
+
 /* The epilogue, on the registers, then the stores. */
 INLINE void tile_store(const int mr, const int nv, const struct tile *t, vec acc[][NV], const int full, const int rows_form)
 {
     const vtail last = vtail_of(full ? VL : t->last);
-    const real *o = t->o, *old = t->c;
-    const ptrdiff_t ldc = t->ldc, ldo = t->ldo;
-    const vec alpha = vset1(t->alpha);
     switch (t->epilogue) {
-    case FBP_RELU:
-        UNROLL for (int i = 0; i < mr; i++)
-            UNROLL for (int j = 0; j < nv; j++) acc[i][j] = vmax(vzero(), acc[i][j]);
-        break;
-    case FBP_RELU_GRAD:
-        UNROLL for (int i = 0; i < mr; i++) {
-            if (i > 0) o = below(o, ldo);
-            UNROLL for (int j = 0; j < nv; j++) acc[i][j] = vrelu_grad(acc[i][j], load_part(o, j, nv, full, last));
-        }
-        break;
-    case FBP_ADD:
-        UNROLL for (int i = 0; i < mr; i++) {
-            if (i > 0) old = below(old, ldc);
-            UNROLL for (int j = 0; j < nv; j++) acc[i][j] = load_part(old, j, nv, full, last) + acc[i][j];
-        }
-        break;
-    case FBP_AXPY:
-        UNROLL for (int i = 0; i < mr; i++) {
-            if (i > 0) old = below(old, ldc);
-            UNROLL for (int j = 0; j < nv; j++) acc[i][j] = vfma(alpha, acc[i][j], load_part(old, j, nv, full, last));
-        }
-        break;
-    default: break;
+    case FBP_STORE: break;
+    case FBP_RELU: tile_ended(mr, nv, t, acc, full, last, CLIP); break;
+    case FBP_RELU_GRAD: tile_ended(mr, nv, t, acc, full, last, GRAD); break;
+    default: tile_ended(mr, nv, t, acc, full, last, UPDATE);
     }
     const int second = rows_form ? t->second : FBP_NO_SECOND;
-    if (!second || t->c2 != t->c) tile_write(mr, nv, t->c, ldc, acc, full, last);
+    if (!second || t->c2 != t->c) tile_write(mr, nv, t->c, t->ldc, acc, full, last);
     if (!second) return;
     if (second == FBP_DELTA_RELU) tile_second(mr, nv, t, acc, full, last, 1);
     else tile_second(mr, nv, t, acc, full, last, 0);
@@ -163,12 +168,11 @@ INLINE void tile_finish(const int mr, const int nv, const struct tile *t, vec ac
  * the last step is done, would hold up the tile that comes after. (16 registers have no room for B of two steps, and of one do not gain.)
  * A full tile; x: pointers to its rows, or to those of the steps. */
 #define ROW_STEPS (VBYTES < 64 ? 0 : 2)
-enum at_end { CLIP, GRAD, UPDATE };
 INLINE void tile_end(const int mr, const int nv, const struct tile *t, vec acc[][NV], const real *b, const real *const x[],
-                     const int rows_form, const int ones, const enum at_end how)
+                     const int rows_form, const int ones, const enum ending how)
 {
     const int rows = mr - ones;
-    const vec low = vset1(t->epilogue == FBP_RELU ? 0 : -(real)INFINITY), alpha = vset1(t->epilogue == FBP_ADD ? 1 : t->alpha);
+    const vec number = number_of(t);
     const ptrdiff_t ldb = t->ldb, ldc = t->ldc, ldo = t->ldo;
     const real *o = t->o;
     real *c = t->c;
@@ -182,13 +186,8 @@ INLINE void tile_end(const int mr, const int nv, const struct tile *t, vec acc[]
         }
         if (i > 0) c = below(c, ldc);
         if (i > 0 && how == GRAD) o = below(o, ldo);
-        UNROLL for (int j = 0; j < nv; j++) {
-            vec v = acc[i][j];
-            if (how == CLIP) v = vmax(low, v);
-            if (how == GRAD) v = vrelu_grad(v, vload(o + j * VL));
-            if (how == UPDATE) v = vfma(alpha, v, vload(c + j * VL));
-            vstore(c + j * VL, v);
-        }
+        UNROLL for (int j = 0; j < nv; j++)
+            vstore(c + j * VL, ended(how, acc[i][j], number, how == CLIP ? number : vload((how == GRAD ? o : c) + j * VL)));
     }
     if (ones)
         UNROLL for (int q = 0; q < ROW_STEPS; q++)
