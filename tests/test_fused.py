@@ -12,6 +12,7 @@ from cases import DTYPES, ISAS, Array, assert_same_bits, integers, numbers
 from graphs import widths
 from skips import FORMS, skipping
 
+import fastbp as fb
 from fastbp import _fastbp_core as core
 from fastbp.graph import Node, Objective, compile_graph
 
@@ -65,6 +66,24 @@ def test_a_step_is_what_is_done_by_hand(form: str, f: str, dtype: str) -> None:
     for n, rows, blocks in ((1, 3, 2), (5, 1, 3), (16, 15, 2), (33, 14, 3), (64, 29, 1), (70, 31, 2)):
         for isa in (next(isas), next(isas)):
             check(skipping(FORMS[form], blocks, n, f), rows, dtype, isa)
+
+
+@pytest.mark.usefixtures("keep_threads")
+@pytest.mark.parametrize("f", ["relu", "tanh"])
+@pytest.mark.parametrize("form", FORMS)
+def test_steps_in_company(form: str, f: str) -> None:
+    """Short ones: alone, together, then either. Together, products take lines from the other core that gates may share."""
+    nodes, rows = skipping(FORMS[form], 2, 70, f), 61
+    x, y = numbers(rows, 70, seed=1, dtype="float32"), numbers(rows, widths(nodes)[-1], seed=2, dtype="float32")
+    plans = [compiled(nodes, "float32", ISAS[0]) for _ in range(3)]
+    for threads, plan in enumerate(plans, start=1):
+        fb.set_num_threads(threads)
+        plan.set_hyper(1e-3, 0.9)
+        for _ in range(30):
+            plan.train_step(x, y)
+        assert np.isfinite(plan.params()).all()
+        assert_same_bits(plan.params(), plans[0].params(), threads)
+        assert_same_bits(plan.state(), plans[0].state(), threads)
 
 
 @pytest.mark.parametrize("form", FORMS)
