@@ -27,9 +27,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import bounds as running
 import numpy as np
 import numpy.typing as npt
+from bounds import Rounding
+from loss_bounds import bounded_loss
+from network_bounds import Network
 
 import fastbp.reference as ref
 
@@ -126,4 +128,4 @@ def sides_of_loss(loss: str, O: Array, y: Array, parameter: float = 1.0) -> byte
 def rounding_noise(net: ref.Sequential, x: Array, y: npt.ArrayLike) -> float:
     """Bound |computed E - E| by the running error analysis of bounds.py."""
     assert net.loss is not None
-    return float(running.loss(net.loss, running.Network(net, running.Rounding("float64")).forward(x), np.asarray(y))[0].error)
+    return float(bounded_loss(net.loss, Network(net, Rounding("float64")).forward(x), np.asarray(y))[0].error)

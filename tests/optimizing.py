@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bounds import Bounded, Rounding, clipped, limited, updated
+from bounds import Bounded, Rounding
 from cases import DTYPES, ISAS, Array, numbers
 from cases import network as small_network
+from optimizer_bounds import clipped, limited, updated
 from test_against_reference import compare, name_of, network, twin
 
 import fastbp as fb

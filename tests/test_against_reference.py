@@ -8,11 +8,12 @@ from dataclasses import asdict
 from types import ModuleType
 from typing import Any
 
-import bounds as running
 import numpy as np
 import pytest
-from bounds import FUNCTION_ULP, MAX_ULP_WITHOUT_FMA, Bounded, Network, Rounding
+from bounds import FUNCTION_ULP, MAX_ULP_WITHOUT_FMA, Bounded, Rounding
 from cases import DTYPES, EVERYWHERE, Array, integers, numbers
+from loss_bounds import bounded_loss
+from network_bounds import Network
 from numeric import KINKS, central_differences
 
 import fastbp as fb
@@ -175,7 +176,7 @@ def check(
     compare("predict", fast.predict(x), wanted, (bounds[0], bounds[1]), dtype)
     E, dO = getattr(fb.losses, loss)(out, y)
     wanted_E, wanted_dO = getattr(ref.losses, loss)(wanted, y)
-    (fast_E, fast_dO), (slow_E, slow_dO) = (running.loss(loss, O, y) for O in bounds)
+    (fast_E, fast_dO), (slow_E, slow_dO) = (bounded_loss(loss, O, y) for O in bounds)
     compare("loss", E, wanted_E, (fast_E, slow_E), dtype)
     compare("dout", dO, wanted_dO, (fast_dO, slow_dO), dtype)
     dX, wanted_dX = fast.backward(dO, inputs=True), slow.backward(wanted_dO, inputs=True)
@@ -278,7 +279,7 @@ def test_fit_and_evaluate(dtype: str, loss: str, target: str, row: str) -> None:
             means.append(Bounded(np.asarray(wanted.loss[epoch]), np.asarray(error), each[0].in_))
         compare(f"loss of epoch {epoch}", history.loss[epoch], wanted.loss[epoch], (means[0], means[1]), dtype)
     compare("params", fast.params, slow.params, (nets[0].params, nets[1].params), dtype)
-    E = [running.loss(loss, net.forward(X), y)[0] for net in nets]
+    E = [bounded_loss(loss, net.forward(X), y)[0] for net in nets]
     got, right = fast.evaluate(X, y), slow.evaluate(X, y)
     compare("evaluate", got["loss"], right["loss"], (E[0], E[1]), dtype)
     assert got.keys() == right.keys()
@@ -308,7 +309,7 @@ def test_gradients_are_central_differences_of_its_own_loss(loss: str, target: st
     params = fast.params
     _, dO = getattr(fb.losses, loss)(fast.forward(x), y)
     fast.backward(dO)
-    noise = running.loss(loss, Network(slow, Rounding("float64")).forward(x), y)[0].error
+    noise = bounded_loss(loss, Network(slow, Rounding("float64")).forward(x), y)[0].error
     h = np.cbrt(np.finfo(np.float64).eps)
 
     def difference(i: int, step: float) -> float:

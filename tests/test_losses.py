@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import bounds as running
 import numpy as np
 import pytest
 from bounds import Bounded, Rounding
 from cases import DTYPES, FMA_ISAS, ISAS, Array, around, assert_same_bits, integers, numbers, two_fma_isas
+from loss_bounds import bounded_loss
 from numeric import sides_of_loss
 
 import fastbp as fb
@@ -92,7 +92,7 @@ def compare(got: tuple[float, Array], wanted: tuple[float, Array], bounds: list[
 def bounds_of(name: str, out: Array, y: Array, settings: dict[str, float], weights: Array | None, dtype: str) -> Any:
     parameter = next(iter(settings.values()), None)
     both = [Rounding(kind) for kind in (dtype, "float64")]
-    return [running.loss(name, in_.exact(out), np.asarray(y), parameter, weights) for in_ in both]
+    return [bounded_loss(name, in_.exact(out), np.asarray(y), parameter, weights) for in_ in both]
 
 
 # The oracle --------------------------------------------------------------------------------------------
