@@ -3,6 +3,7 @@
 
 #include <sched.h>
 #include <signal.h>
+#include <string.h>
 
 #include "../fbp.h"
 #include "clock.h"
@@ -12,6 +13,8 @@
 #define WAIT_SPINS 4000         /* pauses before a caller who waits for the last parts starts to yield */
 #define STACK ((size_t)1 << 20) /* bytes that a worker has at least */
 #define WAKE_OPERATIONS 1e7     /* work that pays for waking a worker: some tens of microseconds */
+#define TASKS 16                /* different ones that are known; the last place serves the others */
+#define POST_BYTES 64           /* a cache line: what is compared and copied at a time */
 #define WAKE_EVERY 64           /* smaller calls in a row, one of which wakes the workers: together they may pay, too */
 
 /* What is on offer: number of the phase (24 bits), workers that may help (8), the parts left, low .. high (16 bits each). One is
@@ -41,6 +44,12 @@ static struct {
     unsigned small_calls;
     uint64_t phase;
 } pool = {.busy = PTHREAD_MUTEX_INITIALIZER, .sleep = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
+
+/* The contexts of phases, as workers see them: each task's has a place of its own. They change while no phase is on offer. */
+static struct {
+    fbp_task *task;
+    _Alignas(128) char context[FBP_CONTEXT_BYTES];
+} board[TASKS];
 
 static atomic_uint fork_generation;
 static atomic_int threads_wanted = 1;
@@ -186,13 +195,30 @@ void fbp_team_close(struct fbp_team *team)
     if (team->shared) pthread_mutex_unlock(&pool.busy);
 }
 
-void fbp_team_run(struct fbp_team *team, fbp_task *task, void *context, int parts)
+void fbp_post(void *to, const void *from, size_t size)
+{
+    for (size_t at = 0; at < size; at += POST_BYTES) {
+        const size_t n = size - at < POST_BYTES ? size - at : POST_BYTES;
+        if (memcmp((char *)to + at, (const char *)from + at, n) != 0) memcpy((char *)to + at, (const char *)from + at, n);
+    }
+}
+
+static void *posted(fbp_task *task, const void *context, size_t size)
+{
+    int i = 0;
+    while (i < TASKS - 1 && board[i].task != task && board[i].task) i++;
+    board[i].task = task;
+    fbp_post(board[i].context, context, size);
+    return board[i].context;
+}
+
+void fbp_team_run(struct fbp_team *team, fbp_task *task, void *context, size_t size, int parts)
 {
     if (team->threads == 1 || parts == 1) {
         for (int part = 0; part < parts; part++) task(context, part, 0);
         return;
     }
-    pool.task = task, pool.context = context;
+    pool.task = task, pool.context = posted(task, context, size);
     atomic_store_explicit(&pool.done, 0, memory_order_relaxed);
     atomic_store(&pool.ticket, TICKET(++pool.phase, team->threads - 1, 1, parts));
     if (team->wake && atomic_load(&pool.asleep) > 0) wake_up();

@@ -10,6 +10,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "cpu.h"
@@ -28,9 +29,15 @@ struct fbp_team {
 void fbp_team_open(struct fbp_team *team, int want, double operations);
 void fbp_team_close(struct fbp_team *team);
 
-/* task(context, part, thread) for every part of 0 .. parts, by whoever comes first; returns when all are done. */
+/* task(context, part, thread) for every part of 0 .. parts, by whoever comes first; returns when all are done. Workers get a copy of the
+ * `size` bytes of context, FBP_CONTEXT_BYTES at most; what they write is elsewhere, and context has pointers to it. */
+#define FBP_CONTEXT_BYTES 512
 typedef void fbp_task(void *context, int part, int thread);
-void fbp_team_run(struct fbp_team *team, fbp_task *task, void *context, int parts);
+void fbp_team_run(struct fbp_team *team, fbp_task *task, void *context, size_t size, int parts);
+
+/* Copies what workers are to read, but only the pieces that are not there yet. A cache line that is written has to be taken from all who
+ * have read it, and they have to fetch it again; from one short step to the next, hardly any differ. */
+void fbp_post(void *to, const void *from, size_t size);
 
 /* Whether short work of one kind is done sooner alone: both ways are timed now and then, and the faster one is taken in between.
  * What a second thread gains on a few microseconds depends on how far apart its core is, which no table knows. */

@@ -249,7 +249,7 @@ static void forward_by_columns(struct pass *p, struct fbp_team *team)
         if (!stays(p, &p->x[i], (size_t)p->rows)) p->split = 0;      /* to be copied, by rows */
     if (p->split == 0) return;
     load_inputs(p, 0, (size_t)p->rows);
-    fbp_team_run(team, split_part, p, p->parts);
+    fbp_team_run(team, split_part, p, sizeof *p, p->parts);
 }
 
 /* Forward to the last cut; what is left to do is from .. to. */
@@ -259,9 +259,9 @@ static void forward_to_last_cut(struct pass *p, struct fbp_team *team)
     p->from = 0;
     for (int c = 0; c < plan->cuts; c++) {
         p->to = plan->cut[c];
-        fbp_team_run(team, forward_part, p, p->parts);
+        fbp_team_run(team, forward_part, p, sizeof *p, p->parts);
         p->from = p->to;
-        fbp_team_run(team, statistics_part, p, column_parts(p, p->from));
+        fbp_team_run(team, statistics_part, p, sizeof *p, column_parts(p, p->from));
     }
     p->to = plan->gates;
 }
@@ -269,19 +269,19 @@ static void forward_to_last_cut(struct pass *p, struct fbp_team *team)
 static void turn_and_back(struct pass *p, struct fbp_team *team)
 {
     const struct fbp_plan *plan = p->plan;
-    fbp_team_run(team, turn_part, p, p->parts);
+    fbp_team_run(team, turn_part, p, sizeof *p, p->parts);
     for (int c = plan->cuts - 1; c >= 0; c--) {
         p->to = plan->cut[c] + 1;
         p->from = c ? plan->cut[c - 1] + 1 : 0;
-        if (fbp_gradient_wanted(p, plan->cut[c])) fbp_team_run(team, sums_part, p, column_parts(p, plan->cut[c]));
-        fbp_team_run(team, back_part, p, p->parts);
+        if (fbp_gradient_wanted(p, plan->cut[c])) fbp_team_run(team, sums_part, p, sizeof *p, column_parts(p, plan->cut[c]));
+        fbp_team_run(team, back_part, p, sizeof *p, p->parts);
     }
 }
 
 void fbp_pass_forward(struct pass *p, struct fbp_team *team)
 {
     forward_to_last_cut(p, team);
-    fbp_team_run(team, forward_part, p, p->parts);
+    fbp_team_run(team, forward_part, p, sizeof *p, p->parts);
 }
 
 void fbp_pass_step(struct pass *p, struct fbp_team *team)

@@ -129,8 +129,10 @@ struct workspace {
     struct buffers *apart, *shared; /* by hand, and in prediction; in a training step: see fuse.c */
     struct targets *target;         /* of each output */
     double *weight;                 /* of each row */
+    struct fbp_array *x;            /* of the caller's in a training step: one for each input */
+    struct fbp_targets *y;          /* ... for each output */
+    atomic_int bad;                 /* status of the call at work */
     char *sums;                     /* where chains of dW wait, unit by unit and then the biases of each gate; NULL where they never do */
-    int64_t summed;                 /* rows of the batch that are in them; -1: none, and none will wait */
     struct turned *turned;          /* see operands.h: of each of the first `turning` threads */
     int turning;
     struct workspace *next;         /* in the list of free ones */
@@ -154,22 +156,24 @@ struct fbp_plan {
     size_t state_size;
     char *state;                    /* means and variances, not trained */
     uint64_t seed;
-    int64_t draws;                  /* forward passes in training mode so far */
-    double hyper[FBP_HYPER];
-    int64_t updates;                /* done so far */
-    int64_t gathered;               /* gradients whose sum is in grads, waiting for an update */
-    double *squares;                /* for the norm: sum of the squares of each FBP_NORM_BLOCK elements of grads */
-    struct step step;
-    struct fbp_trial training_trial, prediction_trial;     /* the second only by the call that has the pool */
     double products;                /* operations of the products of a training step, per batch row */
     double operations;              /* ... and of all else, about */
     double forward_operations;
     size_t row_block;               /* rows that go through the whole network together */
+    int viewed;                     /* a view was out when the call at work began: params serves in place of packed weights */
+    double *squares;                /* for the norm: sum of the squares of each FBP_NORM_BLOCK elements of grads */
+    double hyper[FBP_HYPER];
+    /* What follows changes with every call, and the caller alone reads it (but for draws, with dropout). What is before hyper is read by
+     * workers all the time: so they share no cache line. */
     struct fbp_lock lock;           /* readers: predict; writer: all else */
+    int64_t draws;                  /* forward passes in training mode so far */
+    int64_t updates;                /* done so far */
+    int64_t gathered;               /* gradients whose sum is in grads, waiting for an update */
+    struct step step;
+    struct fbp_trial training_trial, prediction_trial;     /* the second only by the call that has the pool */
     atomic_int exports;             /* writable views of params that are out */
     atomic_int touched;             /* one was out since the packed weights were made, or a fork came between */
     int fold_due;                   /* folded weights are not those of params and state */
-    int viewed;                     /* a view was out when the call at work began: params serves in place of packed weights */
     int behind;                     /* training has updated packed weights that params does not show yet */
     struct workspace *training;
     _Atomic int64_t forward_rows;   /* rows whose activations `training` holds, -1 for none */
@@ -189,6 +193,7 @@ struct pass {
     const int64_t *order;           /* row r of the batch is row order[first + r] of x and y; NULL: first + r */
     int64_t first;
     int64_t rows;                   /* of the whole batch, or of the part of it that is taken through both phases */
+    int in_parts;                   /* it is a part: chains of dW wait in the workspace */
     int64_t before;                 /* rows of the batch before that part */
     double weight;                  /* the sum of their weights: losses are divided by it */
     int parts;                      /* that its rows are cut into */
@@ -208,6 +213,7 @@ struct pass {
     fbp_poll *interrupted;          /* on the calling thread of long steps, else NULL */
     double *polled;                 /* ... and the time of the last look, its own */
 };
+_Static_assert(sizeof(struct pass) <= FBP_CONTEXT_BYTES, "the pool copies it");
 #define FBP_LONG_OPERATIONS 1e9     /* a step of so much work is worth giving up half-way */
 #define FBP_STEP_ROWS 512           /* of a long batch, for each thread, go through both phases while they are in cache */
 #define FBP_MOST_PARTS 16384        /* of a phase: the pool counts them in 16 bits */
@@ -294,8 +300,7 @@ static inline int fbp_gradient_wanted(const struct pass *p, int g)
 }
 
 /* weights.c: phase B, and the packed copies of weights */
-void fbp_weights_phase(struct fbp_plan *plan, struct workspace *ws, size_t rows, enum phase_b what,
-                       const struct fbp_rule rule[2], int split, struct fbp_team *team);
+void fbp_weights_phase(const struct pass *pass, enum phase_b what, const struct fbp_rule rule[2], struct fbp_team *team);
 void fbp_weights_refresh(struct fbp_plan *plan);
 void fbp_weights_publish(struct fbp_plan *plan);
 int fbp_weights_units(struct fbp_plan *plan);
@@ -346,7 +351,7 @@ void fbp_fold(struct fbp_plan *plan);
 
 /* update.c: what comes before phase B, it, and what comes after; all called by the first thread of a team. */
 void fbp_update_begin(struct fbp_plan *plan, int by_hand);
-void fbp_update_phase(struct fbp_plan *plan, struct workspace *ws, size_t rows, int split, struct fbp_team *team);
+void fbp_update_phase(const struct pass *p, struct fbp_team *team);
 void fbp_update_from_grads(struct fbp_plan *plan, struct fbp_team *team);
 void fbp_update_end(struct fbp_plan *plan);
 void fbp_update_block(const struct fbp_plan *plan, const struct fbp_rule *rule, const struct gate *gate, size_t i, size_t rows,

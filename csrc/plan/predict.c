@@ -47,10 +47,11 @@ struct prediction {
     int64_t first, rows;
     int parts;
     fbp_poll *interrupted;
-    double polled;                  /* the first thread's */
+    double *polled;                 /* the first thread's */
     fbp_float_mode mode;
-    atomic_int stop, bad;
+    atomic_int *stop, *bad;
 };
+_Static_assert(sizeof(struct prediction) <= FBP_CONTEXT_BYTES, "the pool copies it");
 
 /* Whether result number i is computed in the caller's memory: no other gate needs it. */
 static int in_place(const struct prediction *q, int i)
@@ -100,12 +101,12 @@ static void prediction_part(void *context, int part, int thread)
     for (int i = 0; i < thread; i++) ws = ws->next;
     fbp_share(q->rows, part, q->parts, &from, &to);
     for (int64_t r = from; r < to; r += (int64_t)plan->row_block) {
-        struct pass p = {.plan = plan, .ws = ws, .x = q->x, .first = q->first + r, .rows = to - r, .to = plan->gates, .bad = &q->bad,
+        struct pass p = {.plan = plan, .ws = ws, .x = q->x, .first = q->first + r, .rows = to - r, .to = plan->gates, .bad = q->bad,
                          .result = q->result, .results = q->results, .mode = q->mode};
         if (plan->forward_operations * (double)q->rows > FBP_LONG_OPERATIONS) {
-            p.stop = &q->stop;
+            p.stop = q->stop;
             p.interrupted = thread == 0 ? q->interrupted : NULL;
-            p.polled = &q->polled;
+            p.polled = q->polled;
         }
         const size_t m = fbp_min((size_t)(to - r), plan->row_block);
         results_in_place(q, ws, q->first + r);
@@ -120,7 +121,10 @@ int fbp_predict(fbp_plan *plan, const struct fbp_array *x, const struct fbp_resu
 {
     const double row_cost = plan->forward_operations + 1;
     const int64_t slice = (int64_t)(SLICE_OPERATIONS / row_cost) + (int64_t)plan->row_block * fbp_get_threads();
-    struct prediction q = {.plan = plan, .x = x, .result = result, .results = results, .first = *next, .interrupted = interrupted};
+    atomic_int stop = 0, bad = FBP_OK;
+    double polled = 0;
+    struct prediction q = {.plan = plan, .x = x, .result = result, .results = results, .first = *next, .interrupted = interrupted,
+                           .polled = &polled, .stop = &stop, .bad = &bad};
     q.rows = x[0].rows - *next < slice ? x[0].rows - *next : slice;
     if (q.rows <= 0) return FBP_OK;
     const int threads = fbp_threads_for(plan, row_cost * (double)q.rows);
@@ -139,10 +143,10 @@ int fbp_predict(fbp_plan *plan, const struct fbp_array *x, const struct fbp_resu
     if (status == FBP_OK) {
         if (team.shared) fbp_trial_begin(&plan->prediction_trial, &team, row_cost * (double)q.rows);
         q.parts = fbp_row_parts(plan, q.rows, team.threads);
-        fbp_team_run(&team, prediction_part, &q, q.parts);
+        fbp_team_run(&team, prediction_part, &q, sizeof q, q.parts);
         if (team.shared) fbp_trial_end(&plan->prediction_trial, &team);
-        if (!atomic_load(&q.stop)) *next += q.rows;
-        status = atomic_load(&q.bad) ? atomic_load(&q.bad) : *next < x[0].rows ? FBP_PAUSED : FBP_OK;
+        if (!atomic_load(&stop)) *next += q.rows;
+        status = atomic_load(&bad) ? atomic_load(&bad) : *next < x[0].rows ? FBP_PAUSED : FBP_OK;
     }
     fbp_team_close(&team);
     give_back(plan, q.ws);

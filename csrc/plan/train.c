@@ -50,14 +50,14 @@ static int step(struct pass *p, int64_t first, int64_t rows, struct fbp_team *te
         p->first = first + p->before;
         p->rows = each < rows - p->before ? each : rows - p->before;
         p->parts = fbp_row_parts(plan, p->rows, team->threads);
-        p->ws->summed = each < rows ? p->before : -1;
+        p->in_parts = each < rows;
         fbp_pass_step(p, team);
         if (atomic_load(p->bad)) return atomic_load(p->bad);            /* nothing was changed by this step */
         if (p->stop && atomic_load(p->stop)) return FBP_PAUSED;
         if (p->before + p->rows == rows) break;
-        fbp_weights_phase(plan, p->ws, (size_t)p->rows, FBP_SUMS, NULL, 0, team);
+        fbp_weights_phase(p, FBP_SUMS, plan->step.rule, team);
     }
-    fbp_update_phase(plan, p->ws, (size_t)p->rows, p->split, team);
+    fbp_update_phase(p, team);
     return FBP_OK;
 }
 
@@ -74,7 +74,6 @@ static int training(struct pass *p, struct fbp_run *run, struct fbp_team *team)
         p->contended = plan->training_trial.company == 1;
         fbp_update_begin(plan, 0);
         const int status = step(p, run->next, rows, team);
-        p->ws->summed = -1;
         if (status != FBP_OK) return status;
         fbp_update_end(plan);
         fbp_trial_end(&plan->training_trial, team);
@@ -98,6 +97,13 @@ static int training(struct pass *p, struct fbp_run *run, struct fbp_team *team)
     return run->next < run->end ? FBP_PAUSED : FBP_OK;
 }
 
+/* Of a call: no error yet, and these buffers. Workers read both: what is so already is not written. */
+static void begin(struct workspace *ws, struct buffers *gate)
+{
+    if (atomic_load(&ws->bad) != FBP_OK) atomic_store(&ws->bad, FBP_OK);
+    if (ws->gate != gate) ws->gate = gate;
+}
+
 int fbp_train(fbp_plan *plan, const struct fbp_array *x, const struct fbp_targets *y, struct fbp_run *run)
 {
     if (!plan->trains || plan->optimizer < 0) return FBP_BAD_GRAPH;
@@ -107,11 +113,12 @@ int fbp_train(fbp_plan *plan, const struct fbp_array *x, const struct fbp_target
     int status = fbp_training_workspace(plan, (size_t)rows);
     if (status == FBP_OK) {
         fbp_forget_forward(plan);
-        plan->training->gate = plan->training->shared;
+        struct workspace *ws = plan->training;
+        begin(ws, ws->shared);
         fbp_weights_refresh(plan);
-        atomic_int stop = 0, bad = FBP_OK;
-        struct pass p = {.plan = plan, .ws = plan->training, .x = x, .y = y, .weights = run->weights, .order = run->order,
-                         .training = 1, .bad = &bad};
+        atomic_int stop = 0;
+        struct pass p = {.plan = plan, .ws = ws, .x = x, .y = y, .weights = run->weights, .order = run->order,
+                         .training = 1, .bad = &ws->bad};
         double polled = 0;
         if (plan->operations * (double)rows > FBP_LONG_OPERATIONS) {
             p.stop = &stop;
@@ -123,6 +130,11 @@ int fbp_train(fbp_plan *plan, const struct fbp_array *x, const struct fbp_target
         struct fbp_team team;
         fbp_team_open(&team, fbp_training_threads(plan, rows), plan->operations * (double)(run->end - run->next));
         p.mode = team.mode;
+        if (team.threads > 1) {
+            fbp_post(ws->x, x, (size_t)plan->inputs * sizeof *x);
+            fbp_post(ws->y, y, (size_t)plan->outputs * sizeof *y);
+            p.x = ws->x, p.y = ws->y;
+        }
         status = training(&p, run, &team);
         fbp_team_close(&team);
     }
@@ -139,18 +151,17 @@ int fbp_forward(fbp_plan *plan, const struct fbp_array *x, int training, void *c
     int status = fbp_training_workspace(plan, (size_t)rows);
     if (status == FBP_OK) {
         fbp_forget_forward(plan);
-        plan->training->gate = plan->training->apart;
+        begin(plan->training, plan->training->apart);
         fbp_weights_refresh(plan);
-        atomic_int bad = FBP_OK;
         struct pass p = {.plan = plan, .ws = plan->training, .x = x, .rows = rows, .keep = 1, .training = training, .out = out,
-                         .bad = &bad};
+                         .bad = &plan->training->bad};
         const double operations = plan->forward_operations * (double)rows;
         struct fbp_team team;
         fbp_team_open(&team, fbp_threads_for(plan, operations), operations);
         p.mode = team.mode;
         p.parts = fbp_row_parts(plan, rows, team.threads);
         fbp_pass_forward(&p, &team);
-        status = atomic_load(&bad);
+        status = atomic_load(p.bad);
         if (status == FBP_OK) {
             plan->forward_rows = rows;
             plan->forward_training = training;
@@ -169,10 +180,10 @@ int fbp_backward(fbp_plan *plan, const struct fbp_array *dout, void *const *dx)
     fbp_lock_write(&plan->lock);
     int status = plan->forward_rows < 0 || plan->forward_rows != dout->rows ? FBP_NO_FORWARD : FBP_OK;
     if (status == FBP_OK) {
+        begin(plan->training, plan->training->apart);
         fbp_weights_refresh(plan);
-        atomic_int bad = FBP_OK;
         struct pass p = {.plan = plan, .ws = plan->training, .rows = dout->rows, .training = plan->forward_training, .dout = dout,
-                         .dx = dx, .inputs_wanted = dx != NULL, .bad = &bad};
+                         .dx = dx, .inputs_wanted = dx != NULL, .bad = &plan->training->bad};
         plan->gathered = 0;
         const double operations = plan->operations * (double)dout->rows;
         struct fbp_team team;
@@ -180,7 +191,7 @@ int fbp_backward(fbp_plan *plan, const struct fbp_array *dout, void *const *dx)
         p.mode = team.mode;
         p.parts = fbp_row_parts(plan, dout->rows, team.threads);
         fbp_pass_backward(&p, &team);
-        fbp_weights_phase(plan, plan->training, (size_t)dout->rows, FBP_GRADIENTS, NULL, 0, &team);
+        fbp_weights_phase(&p, FBP_GRADIENTS, plan->step.rule, &team);
         fbp_team_close(&team);
         plan->backward_wanted = 1 + p.inputs_wanted;
     }

@@ -77,7 +77,7 @@ static double norm(struct fbp_plan *plan, struct fbp_team *team)
 {
     struct norm n = {plan, (plan->parameters + FBP_NORM_BLOCK - 1) / FBP_NORM_BLOCK, team->threads};
     double sum = 0;
-    fbp_team_run(team, norm_part, &n, n.parts);
+    fbp_team_run(team, norm_part, &n, sizeof n, n.parts);
     for (size_t b = 0; b < n.blocks; b++) sum += plan->squares[b];
     return sqrt(sum);
 }
@@ -125,7 +125,7 @@ static void limit_all(struct fbp_plan *plan, struct fbp_team *team)
     if (!(plan->hyper[FBP_MAX_NORM] > 0)) return;
     for (int g = 0; g < plan->gates; g++) l.weights += (double)(limited_columns(&plan->gate[g]) * plan->gate[g].weights);
     l.parts = l.weights < LIMIT_PART * team->threads ? 1 : team->threads;
-    fbp_team_run(team, limit_part, &l, l.parts);
+    fbp_team_run(team, limit_part, &l, sizeof l, l.parts);
 }
 
 /* Updates all weights from grads, shrunk to the norm asked for. A norm that is NaN makes all of them NaN. */
@@ -138,18 +138,18 @@ void fbp_update_from_grads(struct fbp_plan *plan, struct fbp_team *team)
         if (!(length <= most))
             for (int i = 0; i < 2; i++) set_scale(&rule[i], rule[i].scale * (most / length));
     }
-    fbp_weights_phase(plan, NULL, 0, FBP_UPDATE, rule, 0, team);
+    fbp_weights_phase(&(struct pass){.plan = plan}, FBP_UPDATE, rule, team);
     limit_all(plan, team);
 }
 
 /* Phase B of a training step. */
-void fbp_update_phase(struct fbp_plan *plan, struct workspace *ws, size_t rows, int split, struct fbp_team *team)
+void fbp_update_phase(const struct pass *p, struct fbp_team *team)
 {
-    const struct step *step = &plan->step;
-    fbp_weights_phase(plan, ws, rows, step->product, step->rule, split, team);
+    const struct step *step = &p->plan->step;
+    fbp_weights_phase(p, step->product, step->rule, team);
     if (!step->due) return;
-    if (step->product == FBP_GRADIENTS_AND_UPDATE) limit_all(plan, team);
-    else fbp_update_from_grads(plan, team);
+    if (step->product == FBP_GRADIENTS_AND_UPDATE) limit_all(p->plan, team);
+    else fbp_update_from_grads(p->plan, team);
 }
 
 /* Counts what the step has done. */

@@ -144,14 +144,17 @@ static char *bias_sums_at(const struct fbp_plan *plan, const struct workspace *w
 /* What all units of a phase have in common. */
 struct phase {
     struct fbp_plan *plan;
-    const struct workspace *ws;
+    const struct workspace *ws;         /* NULL in an update from grads */
     size_t rows;
+    int in_parts;                       /* these and the next three are those of the pass */
+    int64_t before;
+    int split;
     enum phase_b what;
-    const struct fbp_rule *rule;
+    struct fbp_rule rule[2];            /* of weights and of biases, where there is an update */
     int parts, threads;
-    int split;                          /* the gate whose columns are shared, or 0 */
     double split_cost;                  /* of its units, which are the first */
 };
+_Static_assert(sizeof(struct phase) <= FBP_CONTEXT_BYTES, "the pool copies it");
 
 /* dW of a unit's rows and its bias row over the batch: S, cut every FBP_REDUCTION_ROWS rows and the parts added in order, to what
  * is there where the epilogue is FBP_ADD. alpha is that of FBP_AXPY. Between two cuts a chain stops every BLOCK_ROWS rows, whose
@@ -167,14 +170,14 @@ static void unit_product(const struct phase *p, struct turned *turned, const str
     const size_t rows = p->rows;
     const void *const *x = fbp_turned_rows(plan, ws, rows, u, turned);
     _Alignas(64) char own[UNIT_BYTES], part[FBP_UNPACKED_BYTES];
-    char *partial = ws->summed >= 0 ? sums_at(plan, ws, u) : own;
+    char *partial = p->in_parts ? sums_at(plan, ws, u) : own;
     size_t r = 0, next;
     ptrdiff_t ldb;
-    if (ws->summed > 0 && u->bias && bias != bias_sums_at(plan, ws, u))
+    if (p->before > 0 && u->bias && bias != bias_sums_at(plan, ws, u))
         memcpy(epilogue == FBP_ADD ? part : bias, bias_sums_at(plan, ws, u), (size_t)ld * k->size);
     do {                                                            /* also with no rows: dW = 0 */
         const size_t cut = r / FBP_REDUCTION_ROWS * FBP_REDUCTION_ROWS;
-        const int first = r == cut && ws->summed <= 0, add = cut > 0 || epilogue == FBP_ADD;
+        const int first = r == cut && p->before == 0, add = cut > 0 || epilogue == FBP_ADD;
         next = fbp_min(r + BLOCK_ROWS, fbp_min(rows, cut + FBP_REDUCTION_ROWS));
         const int last = next == rows || next == cut + FBP_REDUCTION_ROWS;
         struct fbp_gemm g = {
@@ -344,17 +347,19 @@ static void phase_part(void *context, int part, int thread)
 #define PARTS_PER_THREAD 4              /* of a long phase, for the threads to end at about the same time */
 #define PART_OPERATIONS 2e6             /* ... none shorter than this */
 
-/* rule: of weights and of biases, where there is an update; split: the gate whose columns were shared forward, or 0. */
-void fbp_weights_phase(struct fbp_plan *plan, struct workspace *ws, size_t rows, enum phase_b what,
-                       const struct fbp_rule rule[2], int split, struct fbp_team *team)
+/* On the rows of a pass. rule: of an update, where there is one. */
+void fbp_weights_phase(const struct pass *pass, enum phase_b what, const struct fbp_rule rule[2], struct fbp_team *team)
 {
-    const double parts = 2.0 * (double)(rows + 8) * (double)plan->parameters / PART_OPERATIONS / team->threads;
-    struct phase p = {.plan = plan, .ws = ws, .rows = rows, .what = what, .rule = rule, .split = split};
+    const struct fbp_plan *plan = pass->plan;
+    const struct workspace *ws = pass->ws;
+    const double parts = 2.0 * (double)(pass->rows + 8) * (double)plan->parameters / PART_OPERATIONS / team->threads;
+    const int each = team->threads == 1 || parts < 1 ? 1 : parts < PARTS_PER_THREAD ? (int)parts : PARTS_PER_THREAD;
+    struct phase p = {.plan = pass->plan, .ws = ws, .rows = (size_t)pass->rows, .in_parts = pass->in_parts, .before = pass->before,
+                      .split = pass->split, .what = what, .rule = {rule[0], rule[1]}, .parts = each * team->threads,
+                      .threads = team->threads, .split_cost = 0};
     if (plan->units == 0) return;
-    if (ws) fbp_embedding_sort(plan, ws, rows);
+    if (ws) fbp_embedding_sort(plan, pass->ws, p.rows);
     for (int i = 0; ws && i < ws->turning; i++) ws->turned[i].gate = 0;
-    p.threads = team->threads;
-    for (const struct unit *u = plan->unit; split && u < plan->unit + plan->units && u->gate == split; u++) p.split_cost += u->cost;
-    p.parts = team->threads == 1 ? 1 : team->threads * (parts < 1 ? 1 : parts < PARTS_PER_THREAD ? (int)parts : PARTS_PER_THREAD);
-    fbp_team_run(team, phase_part, &p, p.parts);
+    for (const struct unit *u = plan->unit; p.split && u < plan->unit + plan->units && u->gate == p.split; u++) p.split_cost += u->cost;
+    fbp_team_run(team, phase_part, &p, sizeof p, p.parts);
 }

@@ -47,6 +47,8 @@ static void layout(const struct fbp_plan *plan, struct workspace *ws, int traini
     }
     if (!training) return;
     ws->weight = fbp_arena_cut(arena, rows, 1, sizeof *ws->weight);
+    ws->x = fbp_arena_cut(arena, (size_t)plan->inputs, 1, sizeof *ws->x);
+    ws->y = fbp_arena_cut(arena, (size_t)plan->outputs, 1, sizeof *ws->y);
     fbp_operands_layout(plan, ws);
     if (fbp_sums_wait(plan, rows)) ws->sums = fbp_arena_cut(arena, plan->parameters, 1, size);
     for (int k = 0; k < plan->outputs; k++) {
@@ -66,7 +68,6 @@ int fbp_workspace_create(const struct fbp_plan *plan, size_t rows, int training,
     ws->shared = calloc((size_t)plan->gates, sizeof *ws->shared);
     ws->target = calloc((size_t)plan->outputs, sizeof *ws->target);
     ws->rows = rows;
-    ws->summed = -1;
     ws->turning = training ? fbp_turning(plan, rows) : 0;
     int status = ws->gate && ws->shared && ws->target ? FBP_OK : FBP_NO_MEMORY;
     if (status == FBP_OK) {
