@@ -25,8 +25,20 @@ struct fbp_team {
     fbp_float_mode mode;
 };
 
-/* For a call of so many floating-point operations on `want` threads at most. Between the two, denormals are flushed. */
-void fbp_team_open(struct fbp_team *team, int want, double operations);
+/* Whether short work of one kind is done sooner alone: both ways are timed now and then, and the faster one is taken in between.
+ * What a second thread gains on a few microseconds depends on how far apart its core is, which no table knows. */
+struct fbp_trial {
+    double operations;              /* the kind of work */
+    double seconds[2];              /* least time of the last trial: alone, in company */
+    double began;
+    unsigned calls;
+    int company;                    /* this time */
+    int alone;                      /* until the next trial */
+};
+
+/* For a call of so many floating-point operations on `want` threads at most. trial: of such calls, or NULL; what it has shown to be done sooner
+ * alone wakes no worker. Between the two, denormals are flushed. */
+void fbp_team_open(struct fbp_team *team, int want, double operations, const struct fbp_trial *trial);
 void fbp_team_close(struct fbp_team *team);
 
 /* task(context, part, thread) for every part of 0 .. parts, by whoever comes first; returns when all are done. Workers get a copy of the
@@ -39,15 +51,6 @@ void fbp_team_run(struct fbp_team *team, fbp_task *task, void *context, size_t s
  * have read it, and they have to fetch it again; from one short step to the next, hardly any differ. */
 void fbp_post(void *to, const void *from, size_t size);
 
-/* Whether short work of one kind is done sooner alone: both ways are timed now and then, and the faster one is taken in between.
- * What a second thread gains on a few microseconds depends on how far apart its core is, which no table knows. */
-struct fbp_trial {
-    double operations;              /* the kind of work */
-    double seconds[2];              /* least time of the last trial: alone, in company */
-    double began;
-    unsigned calls;
-    int company;                    /* this time */
-};
 /* Around the work: makes the team one thread where that is better, and gives back its threads. */
 void fbp_trial_begin(struct fbp_trial *trial, struct fbp_team *team, double operations);
 void fbp_trial_end(struct fbp_trial *trial, struct fbp_team *team);

@@ -137,7 +137,7 @@ int fbp_predict(fbp_plan *plan, const struct fbp_array *x, const struct fbp_resu
         fbp_lock_share(&plan->lock);
     }
     struct fbp_team team;
-    fbp_team_open(&team, threads, row_cost * (double)q.rows);
+    fbp_team_open(&team, threads, row_cost * (double)q.rows, &plan->prediction_trial);
     q.mode = team.mode;
     int status = take(plan, &q.ws, threads);           /* also where a worker is asleep: it may not be next time */
     if (status == FBP_OK) {

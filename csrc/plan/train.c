@@ -128,7 +128,7 @@ int fbp_train(fbp_plan *plan, const struct fbp_array *x, const struct fbp_target
         }
         plan->behind = plan->fold_due = 1;
         struct fbp_team team;
-        fbp_team_open(&team, fbp_training_threads(plan, rows), plan->operations * (double)(run->end - run->next));
+        fbp_team_open(&team, fbp_training_threads(plan, rows), plan->operations * (double)(run->end - run->next), &plan->training_trial);
         p.mode = team.mode;
         if (team.threads > 1) {
             fbp_post(ws->x, x, (size_t)plan->inputs * sizeof *x);
@@ -157,7 +157,7 @@ int fbp_forward(fbp_plan *plan, const struct fbp_array *x, int training, void *c
                          .bad = &plan->training->bad};
         const double operations = plan->forward_operations * (double)rows;
         struct fbp_team team;
-        fbp_team_open(&team, fbp_threads_for(plan, operations), operations);
+        fbp_team_open(&team, fbp_threads_for(plan, operations), operations, NULL);
         p.mode = team.mode;
         p.parts = fbp_row_parts(plan, rows, team.threads);
         fbp_pass_forward(&p, &team);
@@ -187,7 +187,7 @@ int fbp_backward(fbp_plan *plan, const struct fbp_array *dout, void *const *dx)
         plan->gathered = 0;
         const double operations = plan->operations * (double)dout->rows;
         struct fbp_team team;
-        fbp_team_open(&team, fbp_threads_for(plan, operations), operations);
+        fbp_team_open(&team, fbp_threads_for(plan, operations), operations, NULL);
         p.mode = team.mode;
         p.parts = fbp_row_parts(plan, dout->rows, team.threads);
         fbp_pass_backward(&p, &team);
@@ -223,7 +223,7 @@ int fbp_update(fbp_plan *plan)
     plan->behind = plan->fold_due = 1;
     const double operations = 8.0 * (double)plan->parameters;
     struct fbp_team team;
-    fbp_team_open(&team, fbp_threads_for(plan, operations), operations);
+    fbp_team_open(&team, fbp_threads_for(plan, operations), operations, NULL);
     fbp_update_from_grads(plan, &team);
     fbp_team_close(&team);
     fbp_update_end(plan);
