@@ -170,7 +170,24 @@ static void wake_up(void)
     pthread_mutex_unlock(&pool.sleep);
 }
 
-void fbp_team_open(struct fbp_team *team, int want, double operations, const struct fbp_trial *trial)
+#define TRIAL_OPERATIONS 5e7    /* longer work is worth two threads wherever they are */
+#define TRIAL_CALLS 3           /* times each way in a trial */
+#define TRIAL_EVERY 256         /* calls */
+#define TRIAL_GAIN 0.95         /* company must take at most so much of the time alone: it needs a core, and some time between two calls as well */
+
+/* A trial: some calls alone, and as many in company. */
+static int in_trial(unsigned turn) { return turn < 2 * TRIAL_CALLS; }
+
+static struct fbp_trial *trial_of(struct fbp_trials *trials, double operations)
+{
+    for (int i = 0; i < FBP_TRIALS; i++)
+        if (trials->kind[i].operations == operations) return &trials->kind[i];
+    struct fbp_trial *trial = &trials->kind[trials->kinds++ % FBP_TRIALS];
+    *trial = (struct fbp_trial){.operations = operations};
+    return trial;
+}
+
+void fbp_team_open(struct fbp_team *team, int want, double operations, struct fbp_trials *trials, double each)
 {
     *team = (struct fbp_team){.threads = 1, .most = 1};
     if (want > 1) {
@@ -182,7 +199,7 @@ void fbp_team_open(struct fbp_team *team, int want, double operations, const str
         team->wake = operations > WAKE_OPERATIONS;
         if (!team->wake && atomic_load(&pool.asleep) >= pool.workers) {     /* a short call, and nobody to help with it */
             team->threads = 1;
-            if (!(trial && trial->alone) && ++pool.small_calls % WAKE_EVERY == 0) wake_up();
+            if (!(trials && trial_of(trials, each)->alone) && ++pool.small_calls % WAKE_EVERY == 0) wake_up();
         }
     }
     team->here = team->threads;
@@ -231,39 +248,31 @@ void fbp_team_run(struct fbp_team *team, fbp_task *task, void *context, size_t s
     }
 }
 
-#define TRIAL_OPERATIONS 5e7    /* longer work is worth two threads wherever they are */
-#define TRIAL_CALLS 3           /* times each way in a trial */
-#define TRIAL_EVERY 256         /* calls */
-#define TRIAL_GAIN 0.95         /* company must take at most so much of the time alone: it needs a core, and some time between two calls as well */
-
-/* A trial: some calls alone, and as many in company. */
-static int in_trial(unsigned turn) { return turn < 2 * TRIAL_CALLS; }
-
-void fbp_trial_begin(struct fbp_trial *trial, struct fbp_team *team, double operations)
+void fbp_trial_begin(struct fbp_team *team, struct fbp_trials *trials, double operations)
 {
-    trial->company = -1;                                /* no part in this */
-    trial->alone = 0;
+    team->trial = NULL;                                 /* no part in this */
     if (team->most == 1 || operations > TRIAL_OPERATIONS) return;
-    if (trial->operations != operations) *trial = (struct fbp_trial){.operations = operations};
+    struct fbp_trial *trial = trial_of(trials, operations);
     const unsigned turn = trial->calls % TRIAL_EVERY;
     const int company = in_trial(turn) ? turn >= TRIAL_CALLS : trial->seconds[1] < TRIAL_GAIN * trial->seconds[0];
+    trial->alone = !company && !in_trial(turn);
     if (in_trial(turn) && company && team->here == 1) return;           /* called, and not there yet */
+    team->trial = trial;
     trial->calls++;
     trial->company = company;
-    trial->alone = !company && !in_trial(turn);
     if (turn == 0) trial->seconds[0] = trial->seconds[1] = 1e9;
     if (!company) team->threads = 1;
     if (in_trial(turn)) trial->began = fbp_seconds();
 }
 
-void fbp_trial_end(struct fbp_trial *trial, struct fbp_team *team)
+void fbp_trial_end(struct fbp_team *team)
 {
-    const unsigned turn = (trial->calls - 1) % TRIAL_EVERY;
+    struct fbp_trial *trial = team->trial;
     team->threads = team->here;
-    if (trial->company < 0 || !in_trial(turn)) return;
+    if (trial == NULL || !in_trial((trial->calls - 1) % TRIAL_EVERY)) return;
     const double seconds = fbp_seconds() - trial->began;
     if (seconds < trial->seconds[trial->company]) trial->seconds[trial->company] = seconds;
-    if (turn == TRIAL_CALLS - 1 && atomic_load(&pool.asleep) > 0) wake_up();
+    if ((trial->calls - 1) % TRIAL_EVERY == TRIAL_CALLS - 1 && atomic_load(&pool.asleep) > 0) wake_up();
 }
 
 void fbp_lock_create(struct fbp_lock *lock, atomic_int *forked)

@@ -15,17 +15,7 @@
 
 #include "cpu.h"
 
-/* The threads of one call: the caller, number 0, and workers 1 .. threads - 1. */
-struct fbp_team {
-    int threads;
-    int here;                       /* of all there are, those that are awake, or are worth waking */
-    int most;                       /* threads there are */
-    int shared;                     /* the pool is ours until the team is closed */
-    int wake;                       /* the work is worth the microseconds of waking workers */
-    fbp_float_mode mode;
-};
-
-/* Whether short work of one kind is done sooner alone: both ways are timed now and then, and the faster one is taken in between.
+/* Whether short work of one kind is done sooner alone: both ways are timed now and then, and the better one is taken in between.
  * What a second thread gains on a few microseconds depends on how far apart its core is, which no table knows. */
 struct fbp_trial {
     double operations;              /* the kind of work */
@@ -35,10 +25,26 @@ struct fbp_trial {
     int company;                    /* this time */
     int alone;                      /* until the next trial */
 };
+#define FBP_TRIALS 4                /* kinds that come in turn, as the last batch of an epoch and the others */
+struct fbp_trials {
+    struct fbp_trial kind[FBP_TRIALS];
+    unsigned kinds;                 /* that there were: a new one takes the place of the oldest */
+};
 
-/* For a call of so many floating-point operations on `want` threads at most. trial: of such calls, or NULL; what it has shown to be done sooner
- * alone wakes no worker. Between the two, denormals are flushed. */
-void fbp_team_open(struct fbp_team *team, int want, double operations, const struct fbp_trial *trial);
+/* The threads of one call: the caller, number 0, and workers 1 .. threads - 1. */
+struct fbp_team {
+    int threads;
+    int here;                       /* of all there are, those that are awake, or are worth waking */
+    int most;                       /* threads there are */
+    int shared;                     /* the pool is ours until the team is closed */
+    int wake;                       /* the work is worth the microseconds of waking workers */
+    struct fbp_trial *trial;        /* of the work at hand, or NULL */
+    fbp_float_mode mode;
+};
+
+/* For a call of so many floating-point operations on `want` threads at most. Pieces of it of `each` operations that a trial, if there are any,
+ * has shown to be done sooner alone wake no worker. Between the two, denormals are flushed. */
+void fbp_team_open(struct fbp_team *team, int want, double operations, struct fbp_trials *trials, double each);
 void fbp_team_close(struct fbp_team *team);
 
 /* task(context, part, thread) for every part of 0 .. parts, by whoever comes first; returns when all are done. Workers get a copy of the
@@ -52,8 +58,8 @@ void fbp_team_run(struct fbp_team *team, fbp_task *task, void *context, size_t s
 void fbp_post(void *to, const void *from, size_t size);
 
 /* Around the work: makes the team one thread where that is better, and gives back its threads. */
-void fbp_trial_begin(struct fbp_trial *trial, struct fbp_team *team, double operations);
-void fbp_trial_end(struct fbp_trial *trial, struct fbp_team *team);
+void fbp_trial_begin(struct fbp_team *team, struct fbp_trials *trials, double operations);
+void fbp_trial_end(struct fbp_team *team);
 
 /* Part number `part` of `parts` of 0 .. n: as equal as can be. */
 static inline void fbp_share(int64_t n, int part, int parts, int64_t *from, int64_t *to)

@@ -170,7 +170,7 @@ struct fbp_plan {
     int64_t updates;                /* done so far */
     int64_t gathered;               /* gradients whose sum is in grads, waiting for an update */
     struct step step;
-    struct fbp_trial training_trial, prediction_trial;     /* the second only by the call that has the pool */
+    struct fbp_trials training_trials, prediction_trials;  /* the second only by the call that has the pool */
     atomic_int exports;             /* writable views of params that are out */
     atomic_int touched;             /* one was out since the packed weights were made, or a fork came between */
     int fold_due;                   /* folded weights are not those of params and state */

@@ -137,14 +137,14 @@ int fbp_predict(fbp_plan *plan, const struct fbp_array *x, const struct fbp_resu
         fbp_lock_share(&plan->lock);
     }
     struct fbp_team team;
-    fbp_team_open(&team, threads, row_cost * (double)q.rows, &plan->prediction_trial);
+    fbp_team_open(&team, threads, row_cost * (double)q.rows, &plan->prediction_trials, row_cost * (double)q.rows);
     q.mode = team.mode;
     int status = take(plan, &q.ws, threads);           /* also where a worker is asleep: it may not be next time */
     if (status == FBP_OK) {
-        if (team.shared) fbp_trial_begin(&plan->prediction_trial, &team, row_cost * (double)q.rows);
+        if (team.shared) fbp_trial_begin(&team, &plan->prediction_trials, row_cost * (double)q.rows);
         q.parts = fbp_row_parts(plan, q.rows, team.threads);
         fbp_team_run(&team, prediction_part, &q, sizeof q, q.parts);
-        if (team.shared) fbp_trial_end(&plan->prediction_trial, &team);
+        if (team.shared) fbp_trial_end(&team);
         if (!atomic_load(&stop)) *next += q.rows;
         status = atomic_load(&bad) ? atomic_load(&bad) : *next < x[0].rows ? FBP_PAUSED : FBP_OK;
     }

@@ -70,13 +70,13 @@ static int training(struct pass *p, struct fbp_run *run, struct fbp_team *team)
         rows = run->batch < run->end - run->next ? run->batch : run->end - run->next;
         p->first = run->next, p->rows = rows;
         p->weight = step_weight(p);
-        fbp_trial_begin(&plan->training_trial, team, plan->operations * (double)rows);
-        p->contended = plan->training_trial.company == 1;
+        fbp_trial_begin(team, &plan->training_trials, plan->operations * (double)rows);
+        p->contended = team->trial && team->trial->company;
         fbp_update_begin(plan, 0);
         const int status = step(p, run->next, rows, team);
         if (status != FBP_OK) return status;
         fbp_update_end(plan);
-        fbp_trial_end(&plan->training_trial, team);
+        fbp_trial_end(team);
         plan->draws++;
         fbp_batch_norm_remember(plan, p->ws, (size_t)rows);
         run->loss = step_loss(p, rows);
@@ -128,7 +128,8 @@ int fbp_train(fbp_plan *plan, const struct fbp_array *x, const struct fbp_target
         }
         plan->behind = plan->fold_due = 1;
         struct fbp_team team;
-        fbp_team_open(&team, fbp_training_threads(plan, rows), plan->operations * (double)(run->end - run->next), &plan->training_trial);
+        fbp_team_open(&team, fbp_training_threads(plan, rows), plan->operations * (double)(run->end - run->next), &plan->training_trials,
+                      plan->operations * (double)rows);
         p.mode = team.mode;
         if (team.threads > 1) {
             fbp_post(ws->x, x, (size_t)plan->inputs * sizeof *x);
@@ -157,7 +158,7 @@ int fbp_forward(fbp_plan *plan, const struct fbp_array *x, int training, void *c
                          .bad = &plan->training->bad};
         const double operations = plan->forward_operations * (double)rows;
         struct fbp_team team;
-        fbp_team_open(&team, fbp_threads_for(plan, operations), operations, NULL);
+        fbp_team_open(&team, fbp_threads_for(plan, operations), operations, NULL, 0);
         p.mode = team.mode;
         p.parts = fbp_row_parts(plan, rows, team.threads);
         fbp_pass_forward(&p, &team);
@@ -187,7 +188,7 @@ int fbp_backward(fbp_plan *plan, const struct fbp_array *dout, void *const *dx)
         plan->gathered = 0;
         const double operations = plan->operations * (double)dout->rows;
         struct fbp_team team;
-        fbp_team_open(&team, fbp_threads_for(plan, operations), operations, NULL);
+        fbp_team_open(&team, fbp_threads_for(plan, operations), operations, NULL, 0);
         p.mode = team.mode;
         p.parts = fbp_row_parts(plan, dout->rows, team.threads);
         fbp_pass_backward(&p, &team);
@@ -223,7 +224,7 @@ int fbp_update(fbp_plan *plan)
     plan->behind = plan->fold_due = 1;
     const double operations = 8.0 * (double)plan->parameters;
     struct fbp_team team;
-    fbp_team_open(&team, fbp_threads_for(plan, operations), operations, NULL);
+    fbp_team_open(&team, fbp_threads_for(plan, operations), operations, NULL, 0);
     fbp_update_from_grads(plan, &team);
     fbp_team_close(&team);
     fbp_update_end(plan);
