@@ -42,8 +42,8 @@ struct fbp_team {
     fbp_float_mode mode;
 };
 
-/* For a call of so many floating-point operations on `want` threads at most. Pieces of it of `each` operations that a trial, if there are any,
- * has shown to be done sooner alone wake no worker. Between the two, denormals are flushed. */
+/* For a call of so many floating-point operations on `want` threads at most. trials: of its pieces, of `each` operations, or NULL; what they have
+ * shown to be done sooner alone wakes no worker. Between the two, denormals are flushed. */
 void fbp_team_open(struct fbp_team *team, int want, double operations, struct fbp_trials *trials, double each);
 void fbp_team_close(struct fbp_team *team);
 
