@@ -15,6 +15,8 @@ ROWS = 300  # of the data; a step of half of them is work for several threads th
 CLASSES = 9
 SHARED = 5e7  # operations from which on a step always has all threads
 
+pytestmark = pytest.mark.usefixtures("keep_threads")
+
 
 def networks(dtype: str) -> list[fb.Sequential]:
     chains: list[tuple[Any, list[Any]]] = [
@@ -30,9 +32,6 @@ def networks(dtype: str) -> list[fb.Sequential]:
         fb.Sequential([*layers, fb.Dense(CLASSES)], loss="cross_entropy", optimizer=optimizer, dtype=dtype, seed=5)
         for optimizer, layers in chains
     ]
-
-
-pytestmark = pytest.mark.usefixtures("keep_threads")
 
 
 def calls_in_turn(dtype: str, threads: int) -> list[Array]:

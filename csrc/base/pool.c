@@ -13,9 +13,9 @@
 #define WAIT_SPINS 4000         /* pauses before a caller who waits for the last parts starts to yield */
 #define STACK ((size_t)1 << 20) /* bytes that a worker has at least */
 #define WAKE_OPERATIONS 1e7     /* work that pays for waking a worker: some tens of microseconds */
+#define WAKE_EVERY 64           /* smaller calls in a row, one of which wakes the workers: together they may pay, too */
 #define TASKS 16                /* different ones that are known; the last place serves the others */
 #define POST_BYTES 64           /* a cache line: what is compared and copied at a time */
-#define WAKE_EVERY 64           /* smaller calls in a row, one of which wakes the workers: together they may pay, too */
 
 /* What is on offer: number of the phase (24 bits), workers that may help (8), the parts left, low .. high (16 bits each). One is
  * taken at either end; until it is done, the phase cannot end, so what describes the phase stays as it is. */
@@ -177,7 +177,12 @@ static void wake_up(void)
 
 /* A trial: some calls alone, and as many in company. */
 static int in_trial(unsigned turn) { return turn < 2 * TRIAL_CALLS; }
+static unsigned last_turn(const struct fbp_trial *trial) { return (trial->calls - 1) % TRIAL_EVERY; }
 
+/* Whether the last trial found this work done sooner alone, and the next has not begun. */
+static int better_alone(const struct fbp_trial *trial) { return trial->calls > 0 && !in_trial(last_turn(trial)) && !trial->company; }
+
+/* The trial of this kind of work, maybe a new one. */
 static struct fbp_trial *trial_of(struct fbp_trials *trials, double operations)
 {
     for (int i = 0; i < FBP_TRIALS; i++)
@@ -199,7 +204,7 @@ void fbp_team_open(struct fbp_team *team, int want, double operations, struct fb
         team->wake = operations > WAKE_OPERATIONS;
         if (!team->wake && atomic_load(&pool.asleep) >= pool.workers) {     /* a short call, and nobody to help with it */
             team->threads = 1;
-            if (!(trials && trial_of(trials, each)->alone) && ++pool.small_calls % WAKE_EVERY == 0) wake_up();
+            if (!(trials && better_alone(trial_of(trials, each))) && ++pool.small_calls % WAKE_EVERY == 0) wake_up();
         }
     }
     team->here = team->threads;
@@ -255,7 +260,6 @@ void fbp_trial_begin(struct fbp_team *team, struct fbp_trials *trials, double op
     struct fbp_trial *trial = trial_of(trials, operations);
     const unsigned turn = trial->calls % TRIAL_EVERY;
     const int company = in_trial(turn) ? turn >= TRIAL_CALLS : trial->seconds[1] < TRIAL_GAIN * trial->seconds[0];
-    trial->alone = !company && !in_trial(turn);
     if (in_trial(turn) && company && team->here == 1) return;           /* called, and not there yet */
     team->trial = trial;
     trial->calls++;
@@ -269,10 +273,10 @@ void fbp_trial_end(struct fbp_team *team)
 {
     struct fbp_trial *trial = team->trial;
     team->threads = team->here;
-    if (trial == NULL || !in_trial((trial->calls - 1) % TRIAL_EVERY)) return;
+    if (trial == NULL || !in_trial(last_turn(trial))) return;
     const double seconds = fbp_seconds() - trial->began;
     if (seconds < trial->seconds[trial->company]) trial->seconds[trial->company] = seconds;
-    if ((trial->calls - 1) % TRIAL_EVERY == TRIAL_CALLS - 1 && atomic_load(&pool.asleep) > 0) wake_up();
+    if (last_turn(trial) == TRIAL_CALLS - 1 && atomic_load(&pool.asleep) > 0) wake_up();
 }
 
 void fbp_lock_create(struct fbp_lock *lock, atomic_int *forked)

@@ -22,8 +22,7 @@ struct fbp_trial {
     double seconds[2];              /* least time of the last trial: alone, in company */
     double began;
     unsigned calls;
-    int company;                    /* this time */
-    int alone;                      /* until the next trial */
+    int company;                    /* of the last call */
 };
 #define FBP_TRIALS 4                /* kinds that come in turn, as the last batch of an epoch and the others */
 struct fbp_trials {
