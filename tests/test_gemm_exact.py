@@ -38,6 +38,8 @@ forms = pytest.mark.parametrize("form", FORMS)
 
 
 def block(array: Array, rows: int, cols: int) -> Array:
+    if rows > SIZES or cols > SIZES:
+        return np.resize(array, (rows, cols))
     return np.ascontiguousarray(array[:rows, :cols])
 
 
@@ -121,6 +123,33 @@ def test_every_combination_at_the_edges_of_a_tile(isa: str, dtype: str, form: st
     mr, nr, lanes = core.window_tile(isa, dtype)
     for sizes in ((1, 1, 1), (mr + 1, nr + 1, 3), (mr, nr, 1), (2 * mr - 1, nr - lanes, SIZES), (SIZES, SIZES, SIZES)):
         for combination in COMBINATIONS:
+            check(isa, dtype, form, sizes, combination)
+
+
+STRIP = 1024  # steps of k, of one panel, or fewer of several, that are in work at a time: KC in gemm.h
+IN_L1, IN_L2 = 32 << 10, 512 << 10  # bytes of B or C from which several panels are taken, and from which they are asked for early
+
+
+def large(isa: str, dtype: str) -> list[tuple[int, int, int]]:
+    """Products beyond the limits of gemm.h: bytes of C, bytes of B, steps of k; whole and broken panels, one and two strips."""
+    mr, nr, lanes = core.window_tile(isa, dtype)
+    size = np.dtype(dtype).itemsize
+    rows = 5 * mr + 1
+    first = IN_L1 // (rows * size) // nr * nr  # columns of whole panels that are still taken one by one
+    cases = [(rows, n, 7) for n in (first, first + 1, first + nr, first + nr + lanes, first + 2 * nr + lanes // 4)]
+    cases += [(rows, n, k) for k in (3, lanes + 1) for n in around(STRIP // (-(-k // lanes) * lanes) * nr, most=7000)[2:-1:2]]
+    cases += [(mr + 1, 2 * nr + 3, k) for k in around(STRIP, STRIP // 2, STRIP // 3, most=2 * STRIP + 1)]
+    beyond = IN_L2 // size + 1
+    cases += [(beyond // 230, n, 11) for n in (230, 230 + lanes, 7 * nr)]
+    return cases + [(m, n, beyond // 230) for m in (1, mr, mr + 1, 2 * mr + 3) for n in (230, 7 * nr)]
+
+
+@forms
+@kernels
+def test_strips_and_what_is_asked_for_early(isa: str, dtype: str, form: str) -> None:
+    """Chains of a product by rows that stop after KC steps wait in C, which ADD and AXPY would need: the plan has none."""
+    for sizes, combination in zip(large(isa, dtype), itertools.cycle(COMBINATIONS)):
+        if form == "weight_gradient" or sizes[2] <= STRIP or combination[2] in EPILOGUES[:3]:
             check(isa, dtype, form, sizes, combination)
 
 

@@ -13,7 +13,7 @@ INLINE struct tile tile_of(const struct fbp_gemm *g)
 {
     return (struct tile){.a = NULL, .a0 = g->a0, .b = g->b, .ldb = g->ldb, .panel = g->panel, .k = g->k, .start = g->start,
                          .ldstart = g->ldstart, .c = g->c, .ldc = g->ldc, .o = g->o, .ldo = g->ldo, .second = g->second, .x = NULL,
-                         .x0 = 0, .c2 = g->c2, .ldc2 = g->ldc2, .sums = NULL, .more = g->more, .alpha = (real)g->alpha,
+                         .x0 = 0, .c2 = g->c2, .ldc2 = g->ldc2, .sums = NULL, .more = g->more, .far = 0, .alpha = (real)g->alpha,
                          .epilogue = g->epilogue, .last = VL};
 }
 
@@ -30,6 +30,18 @@ INLINE void tile_at(const struct fbp_gemm *g, struct tile *t, size_t i, size_t j
     t->x = (const real *const *)g->x + i;
     t->x0 = (ptrdiff_t)j;
     t->c2 = (real *)g->c2 + (ptrdiff_t)i * g->ldc2 + j;
+}
+
+/* The same rows of the next panel. */
+INLINE void next_panel(const struct fbp_gemm *g, struct tile *t, const int rows_form)
+{
+    t->b += g->panel;
+    t->c += NR;
+    if (t->start) t->start += NR;
+    if (t->o) t->o += NR;
+    if (!rows_form || g->second == FBP_NO_SECOND) return;
+    t->x0 += NR;
+    t->c2 += NR;
 }
 
 /* Columns j .. j + n, few of them, whose B starts at t->b, of the first m rows, a multiple of VL. Not inlined: with its arrays in
@@ -70,14 +82,13 @@ static __attribute__((noinline)) void narrow_columns(const struct fbp_gemm *g, s
     }
 }
 
-/* The block of W that is transposed next: `chunks` pieces of `lines` cache lines each, `stride` bytes apart, too far for the
- * hardware's prefetcher. Every row tile of the block in work asks for a share of it. */
+/* The strip of W that is transposed next: `chunks` pieces of `lines` cache lines each, `stride` bytes apart, too far for the
+ * hardware's prefetcher. Every row tile of the strip in work asks for a share of it. */
 struct ahead {
     const char *from;
     size_t chunks, lines;
     ptrdiff_t stride;
 };
-#define LINE 64
 
 INLINE void prefetch_share(const struct ahead *next, size_t part, size_t parts)
 {
@@ -98,43 +109,51 @@ INLINE void take_lines(real *c, ptrdiff_t ldc, size_t mr, size_t nv)
         }
 }
 
-/* Columns j .. j + cols of one panel, whose B starts at t->b, from row i on, in balanced row tiles: 13 rows are 5 + 4 + 4. The sums of
- * the columns are one row more. */
+/* Columns j .. j + cols, of one panel or of several whole ones, whose B starts at t->b, from row i on, in balanced row tiles: 13 rows are
+ * 5 + 4 + 4. All panels come under a row tile before the next one: its A stays in L1, and the lines of C are written one after the
+ * other. The sums of the columns are one row more. One: a single panel. */
 INLINE void panel_columns(const struct fbp_gemm *g, struct tile *t, size_t i, size_t j, size_t cols, const int rows_form,
-                          const struct ahead *next)
+                          const int one, const struct ahead *next)
 {
     const size_t sums = !rows_form && g->sums, all = g->m - i + sums;
     const size_t count = (all + MR - 1) / MR, low = all / count, larger = all % count;
-    const size_t nv = (cols + VL - 1) / VL;
-    t->last = cols - (nv - 1) * VL;
+    const size_t n = cols < NR ? cols : NR, nv = (n + VL - 1) / VL;
+    const real *b = t->b;
+    t->last = n - (nv - 1) * VL;
     for (size_t tile = 0; tile < count; tile++) {
         const size_t mr = low + (tile < larger);
         const int ones = sums && tile == count - 1;
         if (next && next->chunks) prefetch_share(next, tile, count);
         tile_at(g, t, i, j, rows_form);
-        if (rows_form && g->next) {
-            take_lines(t->c, t->ldc, mr, nv);
-            take_lines((real *)g->next + (ptrdiff_t)i * g->ldnext + j, g->ldnext, mr, nv);
+        for (size_t q = 0;; next_panel(g, t, rows_form)) {
+            if (rows_form && g->next) {
+                take_lines(t->c, t->ldc, mr, nv);
+                take_lines((real *)g->next + (ptrdiff_t)i * g->ldnext + j + q, g->ldnext, mr, nv);
+            }
+            t->sums = ones ? (real *)g->sums + j + q : NULL;
+            (!rows_form ? ones ? ones_tiles : cols_tiles : t->far ? far_tiles : rows_tiles)[mr][nv - 1](t);
+            if (g->after) g->after(g->context, i, j + q, mr - (size_t)ones, n);
+            if (one || (q += n) >= cols) break;
         }
-        t->sums = ones ? (real *)g->sums + j : NULL;
-        (rows_form ? rows_tiles : ones ? ones_tiles : cols_tiles)[mr][nv - 1](t);
-        if (g->after) g->after(g->context, i, j, mr - (size_t)ones, cols);
+        if (!one) t->b = b;
         i += mr;
     }
 }
 
-/* Columns j .. j + cols of one panel, with the last ones apart where they would leave most of a register empty. */
+/* The same from the first row on, with the last columns apart where they would leave most of a register empty. */
 INLINE void columns(const struct fbp_gemm *g, struct tile *t, size_t j, size_t cols, const int rows_form, const struct ahead *next)
 {
     const size_t rest = cols % VL, full = cols - rest, whole = g->m - g->m % VL;
     if (rest > 0 && whole > 0 && (int)rest <= (!rows_form ? NARROW_COLS : full ? NARROW_REST : NARROW_ROWS)) {
-        if (full > 0) panel_columns(g, t, 0, j, full, rows_form, next);
+        if (full > 0) panel_columns(g, t, 0, j, full, rows_form, 1, next);
         t->b += full;
         narrow_columns(g, t, j + full, rest, whole, rows_form);
-        if (whole < g->m || (!rows_form && g->sums)) panel_columns(g, t, whole, j + full, rest, rows_form, NULL);
-        return;
+        if (whole < g->m || (!rows_form && g->sums)) panel_columns(g, t, whole, j + full, rest, rows_form, 1, NULL);
+    } else if (rows_form && cols > NR) {
+        panel_columns(g, t, 0, j, cols, rows_form, 0, next);
+    } else {
+        panel_columns(g, t, 0, j, cols, rows_form, 1, next);
     }
-    panel_columns(g, t, 0, j, cols, rows_form, next);
 }
 
 /* Columns j .. of the product, panel by panel. */
@@ -152,27 +171,35 @@ static void gemm_cols(const struct fbp_gemm *g)
     if (g->m > 0 || g->sums) panels_from(g, &t, 0, 0);
 }
 
-/* ---- C = A B and C = A B^T by blocks of KC x NR of B, which stay in L1 or L2 under all rows of A, as do KC columns of A and
- * GROUP_BYTES of C. A chain goes on from C in the next block. B^T is transposed block by block, on the stack. ---------------------------- */
+/* ---- C = A B and C = A B^T by strips of KC x NR of B, a panel of KC steps of k or several of fewer, which stay in L2 under all rows of A,
+ * as do KC columns of A and GROUP_BYTES of C. A chain goes on from C in the next block of k. B^T is transposed strip by strip, on the stack. - */
 
 #define KC 1024
 #define GROUP_BYTES (256 << 10)
-#define IN_CACHE (1 << 20)              /* weights of so many bytes need no prefetching */
+#define IN_L1 (32 << 10)                /* bytes of B and of C up to which panels are taken one by one */
+#define IN_L2 (512 << 10)               /* ... from which they are asked for early */
 
-static struct ahead block_at(const struct fbp_gemm *g, size_t j, size_t k0, size_t kc)
+/* The columns of the strip that comes first of `left`: whole panels, or what is left of one. */
+INLINE size_t strip_of(size_t left, size_t most)
+{
+    return left >= most ? most : left >= NR ? left / NR * NR : left;
+}
+
+static struct ahead strip_at(const struct fbp_gemm *g, size_t j, size_t cols, size_t k0, size_t kc)
 {
     const size_t k = g->k - k0 < kc ? g->k - k0 : kc, size = sizeof(real);
-    if (g->ldb != NR || g->n * g->k * size <= IN_CACHE) return (struct ahead){0};
+    if (g->ldb != NR || g->n * g->k * size <= IN_L2) return (struct ahead){0};
     return (struct ahead){(const char *)g->b + ((ptrdiff_t)(k0 / NR) * g->panel + (ptrdiff_t)(j * NR)) * (ptrdiff_t)size,
-                          (k + NR - 1) / NR, NR * NR * size / LINE, g->panel * (ptrdiff_t)size};
+                          (k + NR - 1) / NR, cols * NR * size / LINE, g->panel * (ptrdiff_t)size};
 }
 
 INLINE void blocks(const struct fbp_gemm *g, const int transposed)
 {
-    _Alignas(64) real block[transposed ? KC * NR : 1];
+    _Alignas(64) real strip[transposed ? KC * NR : 1];
     const size_t parts = g->k > KC ? (g->k + KC - 1) / KC : 1, kc = parts > 1 ? (g->k + parts * NR - 1) / (parts * NR) * NR : g->k;
     const size_t rows = g->m * NR * sizeof(real), panels = rows < GROUP_BYTES ? GROUP_BYTES / rows : 1;
     const size_t group = kc < g->k ? panels * NR : g->n;
+    const size_t bytes = (g->k > g->m ? g->k : g->m) * g->n * sizeof(real);     /* of B or C, the larger one */
     for (size_t j0 = 0; j0 < g->n; j0 += group) {
         const size_t j1 = g->n - j0 < group ? g->n : j0 + group;
         for (size_t step = 0; step < parts; step++) {
@@ -182,18 +209,22 @@ INLINE void blocks(const struct fbp_gemm *g, const int transposed)
             part.a0 = g->a0 + (ptrdiff_t)k0;
             if (k0 > 0) part.start = g->c, part.ldstart = g->ldc;
             if (k0 + part.k < g->k) part.epilogue = FBP_STORE, part.second = FBP_NO_SECOND, part.after = NULL;
-            if (transposed) part.ldb = NR;
+            const size_t deep = part.k > VL ? (part.k + VL - 1) / VL * VL : VL, most = bytes > IN_L1 ? KC / deep * NR : NR;
+            if (transposed) part.ldb = NR, part.panel = (ptrdiff_t)(deep * NR);
             struct tile t = tile_of(&part);
-            for (size_t j = j0; j < j1; j += NR) {
-                const size_t cols = j1 - j < NR ? j1 - j : NR;
+            t.far = bytes > IN_L2;
+            for (size_t j = j0, cols; j < j1; j += cols) {
                 struct ahead next = {0};
+                cols = strip_of(j1 - j, most);
                 t.b = (const real *)g->b + (ptrdiff_t)(j / NR) * g->panel + (ptrdiff_t)k0 * g->ldb;
                 if (transposed) {
-                    if (j + NR < j1) next = block_at(g, j + NR, k0, kc);
-                    else if (k0 + kc < g->k) next = block_at(g, j0, k0 + kc, kc);
-                    else if (j1 < g->n) next = block_at(g, j1, 0, kc);
-                    transpose_panel((const real *)g->b, g->ldb, g->panel, j, cols, k0, part.k, block);
-                    t.b = block;
+                    if (j + cols < j1) next = strip_at(g, j + cols, strip_of(j1 - j - cols, most), k0, kc);
+                    else if (k0 + kc < g->k) next = strip_at(g, j0, strip_of(j1 - j0, most), k0 + kc, kc);
+                    else if (j1 < g->n) next = strip_at(g, j1, strip_of(g->n - j1, most), 0, kc);
+                    for (size_t q = 0; q < cols; q += NR)
+                        transpose_panel((const real *)g->b, g->ldb, g->panel, j + q, cols - q < NR ? cols - q : NR, k0, part.k, strip + q * deep,
+                                        bytes > IN_L1);
+                    t.b = strip;
                 }
                 columns(&part, &t, j, cols, 1, &next);
             }
@@ -225,6 +256,7 @@ static void gemm_rows(const struct fbp_gemm *g)
         return;
     }
     struct tile t = tile_of(g);
+    t.far = g->k * g->n * sizeof(real) > IN_L2;
     panels_from(g, &t, wide_panels(g, &t), 1);
 }
 

@@ -60,7 +60,7 @@ struct fbp_gemm {
     ptrdiff_t ldstart;
     void *c;
     ptrdiff_t ldc;
-    int epilogue;
+    int epilogue;               /* gemm_rows, k > 1024: one that does not read C, where chains wait on their way */
     double alpha;               /* FBP_AXPY */
     const void *o;              /* FBP_RELU_GRAD: outputs whose derivative is wanted */
     ptrdiff_t ldo;

@@ -43,15 +43,26 @@ INLINE void transpose_block(const real *w, ptrdiff_t ldw, size_t m, size_t n, re
     UNROLL for (int x = 0; x < VL; x++) vstore(to + x * NR, r[x]);
 }
 
-/* to (k x NR) = the transpose of rows i .. i + m of W, m <= NR, and its columns k0 .. k0 + k; W as in struct fbp_gemm. */
-INLINE void transpose_panel(const real *w, ptrdiff_t ldw, ptrdiff_t panel, size_t i, size_t m, size_t k0, size_t k, real *to)
+/* to (k x NR) = the transpose of rows i .. i + m of W, m <= NR, and its columns k0 .. k0 + k; W as in struct fbp_gemm.
+ * Early: those NR columns on are asked for. */
+INLINE void transpose_blocks(const real *w, ptrdiff_t ldw, ptrdiff_t panel, size_t i, size_t m, size_t k0, size_t k, real *to,
+                             const int early)
 {
     for (size_t p = 0; p < k; p += VL) {
         const real *block = w + (ptrdiff_t)((k0 + p) / NR) * panel + (ptrdiff_t)i * ldw + (ptrdiff_t)((k0 + p) % NR);
         const size_t n = left_of(k, p);
-        for (size_t x = 0; x < m; x += VL)
-            transpose_block(block + (ptrdiff_t)x * ldw, ldw, left_of(m, x), n, to + p * NR + x);
+        for (size_t x = 0; x < m; x += VL) {
+            const real *at = block + (ptrdiff_t)x * ldw;
+            if (early) UNROLL for (int r = 0; r < VL; r++) __builtin_prefetch(at + panel + r * ldw);
+            transpose_block(at, ldw, left_of(m, x), n, to + p * NR + x);
+        }
     }
+}
+
+static void transpose_panel(const real *w, ptrdiff_t ldw, ptrdiff_t panel, size_t i, size_t m, size_t k0, size_t k, real *to, int early)
+{
+    if (early) transpose_blocks(w, ldw, panel, i, m, k0, k, to, 1);
+    else transpose_blocks(w, ldw, panel, i, m, k0, k, to, 0);
 }
 
 #endif

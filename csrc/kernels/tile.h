@@ -16,6 +16,8 @@
 #define OPAQUE(p) __asm__("" : "+r"(p))         /* one pointer with small displacements, not one register per row */
 #define IN_MEMORY(array) __asm__("" : "+m"(array))    /* more pointers than registers: read them where they are */
 
+#define LINE 64                                 /* bytes of a cache line */
+#define B_AHEAD (4096 / sizeof(real))           /* B is asked for so far ahead: the hardware's prefetcher stops at every page of 4 KiB */
 #define PREFETCH_FROM 96                        /* products shorter than this gain nothing from asking early for what they read at the end */
 
 struct tile {
@@ -37,6 +39,7 @@ struct tile {
     ptrdiff_t ldc2;
     real *sums;                 /* gemm_cols: NULL, or where the row of C for a column of ones in A goes */
     int more;                   /* sums go on from what is there */
+    int far;                    /* gemm_rows: B or C are not in L2 and are asked for early */
     real alpha;
     int epilogue;
     size_t last;                /* columns in the last register, 1..VL */
@@ -204,8 +207,8 @@ INLINE void tile_fma(const int mr, const int nv, vec acc[][NV], const vec bv[], 
 
 INLINE int ends_by_rows(const struct tile *t) { return ROW_STEPS > 0 && t->k > ROW_STEPS && t->last == (size_t)VL; }
 
-/* a_k = a[i][a0 + k] */
-INLINE void tile_rows(const int mr, const int nv, const struct tile *t)
+/* a_k = a[i][a0 + k]; far: B and C are asked for early */
+INLINE void tile_rows(const int mr, const int nv, const int far, const struct tile *t)
 {
     vec acc[MR][NV];
     const real *a[MR];
@@ -217,12 +220,16 @@ INLINE void tile_rows(const int mr, const int nv, const struct tile *t)
     if (t->epilogue == FBP_RELU_GRAD && k >= PREFETCH_FROM)
         UNROLL for (int i = 0; i < mr; i++)
             UNROLL for (int j = 0; j < nv; j++) __builtin_prefetch(t->o + i * t->ldo + j * VL, 0);
+    if (far)
+        UNROLL for (int i = 0; i < mr; i++)
+            UNROLL for (int j = 0; j < nv; j++) __builtin_prefetch(t->c + i * t->ldc + j * VL, 1);
     const int by_rows = ends_by_rows(t) && t->epilogue <= FBP_RELU_GRAD && t->second == FBP_NO_SECOND;
     const size_t steps = by_rows ? k - ROW_STEPS : k;
     TWICE for (size_t p = 0; p < steps; p++, b += ldb) {
         const real *at[MR];
         vec bv[NV];
         UNROLL for (int j = 0; j < nv; j++) bv[j] = vload(b + j * VL);
+        if (far) UNROLL for (int j = 0; j < nv; j += LINE / VBYTES) __builtin_prefetch(b + B_AHEAD + j * VL, 0, 2);
         UNROLL for (int i = 0; i < mr; i++) at[i] = a[i] + p;
         tile_fma(mr, nv, acc, bv, at);
     }
@@ -316,17 +323,21 @@ INLINE void tile_wide(const int mr, const int panels, const struct tile *t)
  * MR / p. */
 typedef void tile_fn(const struct tile *);
 #define DEFINE_TILES(mr)                                                                        \
-    static AS_WRITTEN void tile_rows_##mr##_1(const struct tile *t) { tile_rows(mr, 1, t); }    \
-    static AS_WRITTEN void tile_rows_##mr##_2(const struct tile *t) { tile_rows(mr, 2, t); }    \
+    static AS_WRITTEN void tile_rows_##mr##_1(const struct tile *t) { tile_rows(mr, 1, 0, t); } \
+    static AS_WRITTEN void tile_rows_##mr##_2(const struct tile *t) { tile_rows(mr, 2, 0, t); } \
+    static AS_WRITTEN void tile_far_##mr##_1(const struct tile *t) { tile_rows(mr, 1, 1, t); }  \
+    static AS_WRITTEN void tile_far_##mr##_2(const struct tile *t) { tile_rows(mr, 2, 1, t); }  \
     static AS_WRITTEN void tile_cols_##mr##_1(const struct tile *t) { tile_cols(mr, 1, 0, t); } \
     static AS_WRITTEN void tile_cols_##mr##_2(const struct tile *t) { tile_cols(mr, 2, 0, t); } \
     static AS_WRITTEN void tile_ones_##mr##_1(const struct tile *t) { tile_cols(mr, 1, 1, t); } \
     static AS_WRITTEN void tile_ones_##mr##_2(const struct tile *t) { tile_cols(mr, 2, 1, t); }
 #define ROWS_ENTRY(mr) [mr] = {tile_rows_##mr##_1, tile_rows_##mr##_2},
+#define FAR_ENTRY(mr) [mr] = {tile_far_##mr##_1, tile_far_##mr##_2},
 #define COLS_ENTRY(mr) [mr] = {tile_cols_##mr##_1, tile_cols_##mr##_2},
 #define ONES_ENTRY(mr) [mr] = {tile_ones_##mr##_1, tile_ones_##mr##_2},
 TILE_ROWS(DEFINE_TILES)
 static tile_fn *const rows_tiles[MR + 1][NV] = {TILE_ROWS(ROWS_ENTRY)};
+static tile_fn *const far_tiles[MR + 1][NV] = {TILE_ROWS(FAR_ENTRY)};
 static tile_fn *const cols_tiles[MR + 1][NV] = {TILE_ROWS(COLS_ENTRY)};
 static tile_fn *const ones_tiles[MR + 1][NV] = {TILE_ROWS(ONES_ENTRY)};
 
