@@ -44,7 +44,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m benchmarks", description=about)
     add = parser.add_argument
     names = ",".join(work.name for work in WORKLOADS)
-    add("--workloads", type=some_workloads, default=names, metavar="A,B", help=f"of {names}")
+    add("--workloads", type=some_workloads, default=names, metavar="A,B", help=f"of {names}; others as 64-100-10:32")
     tasks = ",".join(TASKS)
     add("--tasks", type=lambda text: chosen(text, tuple(TASKS)), default=tasks, metavar="A,B", help=f"of {tasks}")
     add("--threads", type=lambda text: chosen(text, ("1", "2")), default="1,2", metavar="1,2", help="one or two, or both")

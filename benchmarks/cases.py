@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from fastbp.workloads import Workload, named
+from fastbp.workloads import WORKLOADS, Workload, named
 
 TRAINING = ("sgd", "adam")
 TASKS = {
@@ -126,7 +126,7 @@ class Choice:
 
     def batches(self) -> list[Group]:
         """Predictions of few to many rows, one thread."""
-        works = [work for work in self.workloads if work.name in PREDICTED]
+        works = [work for work in self.workloads if work.name in PREDICTED or work not in WORKLOADS]
         rows = PREDICTED_ROWS[::2] if self.quick else PREDICTED_ROWS
         return [self.beside_peers("batches", "predict", Workload(work.name, work.layers, m), 1) for work in works for m in rows]
 
@@ -161,5 +161,5 @@ class Choice:
 
 
 def workloads_named(names: str) -> tuple[Workload, ...]:
-    """Workloads by their names with commas between."""
+    """Workloads by their names, or layers and batch, with commas between."""
     return named(names.split(","))

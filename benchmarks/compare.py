@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     tasks = ("sgd", "adam", "predict")
     add("before", help="a commit")
     add("after", help="another one")
-    add("--workloads", type=some_workloads, default=names, metavar="A,B", help=f"of {names}")
+    add("--workloads", type=some_workloads, default=names, metavar="A,B", help=f"of {names}; others as 64-100-10:32")
     add("--tasks", type=lambda text: chosen(text, tasks), default=",".join(tasks), metavar="A,B", help=f"of {', '.join(tasks)}")
     add("--threads", type=lambda text: chosen(text, ("1", "2")), default="1", metavar="1,2", help="one or two, or both")
     add("--dtype", choices=("float32", "float64"), default="float32", help="of everything")

@@ -48,15 +48,26 @@ def test_both_libraries_get_the_same_problem(dtype: str) -> None:
 
 def test_named() -> None:
     assert named([workload.name for workload in WORKLOADS]) == WORKLOADS
-    with pytest.raises(ValueError, match=r"workload must be one of rl64, digits, .*, wide4k, got 'huge'"):
+    with pytest.raises(ValueError, match=r"workload must be one of rl64, digits, .*, wide4k, or layers .*, got 'huge'"):
         named(["rl64", "huge"])
+
+
+def test_named_by_layers_and_batch() -> None:
+    (rl64, work) = named(["rl64", "30-50-2:200"])
+    assert rl64 == WORKLOADS[0]
+    assert work == Workload("30-50-2:200", (30, 50, 2), 200)
+    assert problem(work, fastbp).x.shape == (200, 30)
+    broken = ["30-50-2", "30:200", "30--2:8", "-30-2:8", "30-50-2:8:9", "", "a-b:3"]
+    for text in (*broken, "30-50-0:200", "0-50-2:200", "30-50-2:0", "30-50-1:8"):
+        with pytest.raises(ValueError, match=f"or layers and batch as in 64-100-10:32, got {text!r}"):
+            named([text])
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("isa", runtime.isa_names())
 def test_quick_table_and_json(isa: str, threads: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "bench.json"
-    words = ["--quick", "--rounds", "3", "--workloads", "rl64,digits", "--dtype", "float64", "--isa", isa]
+    words = ["--quick", "--rounds", "3", "--workloads", "rl64,9-8-7:6", "--dtype", "float64", "--isa", isa]
     assert program.main(["bench", *words, "--threads", str(threads), "--json", str(path)]) == 0
     table = capsys.readouterr().out
     found = json.loads(path.read_text())
@@ -64,7 +75,7 @@ def test_quick_table_and_json(isa: str, threads: int, tmp_path: Path, capsys: py
     assert found["fastbp"] == fastbp.__version__
     assert found["cpu"]
     assert (found["pinned_to"] is None) == (threads > 1 or not hasattr(os, "sched_setaffinity"))
-    assert [row["name"] for row in found["workloads"]] == ["rl64", "digits"]
+    assert [row["name"] for row in found["workloads"]] == ["rl64", "9-8-7:6"]
     for row in found["workloads"]:
         assert row["name"] in table
         assert row["operations"] == named([row["name"]])[0].operations

@@ -81,7 +81,7 @@ def arguments() -> argparse.ArgumentParser:
     add("--threads", type=thread_count, default=1, metavar="N", help="for fastbp and NumPy's BLAS; 1 pins to one core")
     add("--isa", choices=runtime.isa_names(), default=runtime.isa(), help="instruction set of fastbp")
     add("--dtype", choices=("float32", "float64"), default="float32", help="of everything")
-    add("--workloads", type=workload_list, default=names, metavar="A,B", help="some of the workloads")
+    add("--workloads", type=workload_list, default=names, metavar="A,B", help="some of the workloads; others as 64-100-10:32")
     add("--rounds", type=number, default=bench.Effort.rounds, metavar="N", help="at most so many per workload")
     add("--json", type=output, default=argparse.SUPPRESS, metavar="FILE", help="write all figures to this file, too")
     add("--quick", action="store_true", default=argparse.SUPPRESS, help="few and short rounds, for a first look")

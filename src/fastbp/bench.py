@@ -27,8 +27,8 @@ from fastbp.workloads import Problem, Workload, problem
 
 PAUSE = 0.15  # seconds; idle threads of OpenBLAS spin for about 0.1 s after a call before they sleep
 LEAST_ROUNDS = 5
-TITLE = f"{'workload':<10}{'reference us':>18}{'fastbp us':>20}{'ratio':>9}{'GFLOP/s':>9}{'of peak':>9}"
-UNITS = f"{'':<10}{'min':>9}{'median':>9}{'min':>11}{'median':>9}"
+TITLE = f"{'workload':<16}{'reference us':>18}{'fastbp us':>20}{'ratio':>9}{'GFLOP/s':>9}{'of peak':>9}"
+UNITS = f"{'':<16}{'min':>9}{'median':>9}{'min':>11}{'median':>9}"
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Result:
         times = [f(seconds) * 1e6 for seconds in (self.reference, self.fastbp) for f in (min, median)]
         us = [f"{t:.2f}" if t < 100 else f"{t:.0f}" for t in times]
         return (
-            f"{self.workload.name:<10}{us[0]:>9}{us[1]:>9}{us[2]:>11}{us[3]:>9}"
+            f"{self.workload.name:<16}{us[0]:>9}{us[1]:>9}{us[2]:>11}{us[3]:>9}"
             f"{self.ratio:>9.2f}{self.gflops:>9.1f}{self.share:>9.2f}"
         )
 

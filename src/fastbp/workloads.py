@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -134,24 +135,33 @@ def problem(workload: Workload, library: ModuleType, *, dtype: str = "float32", 
     return Problem(net, x, random.integers(classes, size=workload.batch))
 
 
+def written(text: str) -> Workload | None:
+    """Read "64-100-10:32", the layers and the rows of a batch; None if that is not what it says."""
+    if not re.fullmatch(r"[0-9]+(-[0-9]+)+:[0-9]+", text):
+        return None
+    *layers, batch = map(int, re.split("[-:]", text))
+    return Workload(text, tuple(layers), batch) if min(*layers, batch) > 0 and layers[-1] > 1 else None
+
+
 def named(names: Iterable[str]) -> tuple[Workload, ...]:
-    """Return the workloads of these names, in that order.
+    """Return the workloads of these names, in that order; one that is not in the table is written "64-100-10:32".
 
     Raises
     ------
     ValueError
-        If there is no workload of a name.
+        If there is no workload of a name, and it does not give layers, two classes or more at the end, and a batch.
 
     Examples
     --------
     >>> from fastbp.workloads import named
-    >>> [work.batch for work in named(["odd", "rl64"])]
-    [50, 64]
+    >>> [work.batch for work in named(["odd", "rl64", "30-50-2:200"])]
+    [50, 64, 200]
     """
     table = {workload.name: workload for workload in WORKLOADS}
     found = []
     for name in names:
-        if name not in table:
-            raise ValueError(f"workload must be one of {', '.join(table)}, got {name!r}")
-        found.append(table[name])
+        workload = table.get(name) or written(name)
+        if workload is None:
+            raise ValueError(f"workload must be one of {', '.join(table)}, or layers and batch as in 64-100-10:32, got {name!r}")
+        found.append(workload)
     return tuple(found)
