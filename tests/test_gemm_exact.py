@@ -139,9 +139,12 @@ def large(isa: str, dtype: str) -> list[tuple[int, int, int]]:
     cases = [(rows, n, 7) for n in (first, first + 1, first + nr, first + nr + lanes, first + 2 * nr + lanes // 4)]
     cases += [(rows, n, k) for k in (3, lanes + 1) for n in around(STRIP // (-(-k // lanes) * lanes) * nr, most=7000)[2:-1:2]]
     cases += [(mr + 1, 2 * nr + 3, k) for k in around(STRIP, STRIP // 2, STRIP // 3, most=2 * STRIP + 1)]
-    beyond = IN_L2 // size + 1
-    cases += [(beyond // 230, n, 11) for n in (230, 230 + lanes, 7 * nr)]
-    return cases + [(m, n, beyond // 230) for m in (1, mr, mr + 1, 2 * mr + 3) for n in (230, 7 * nr)]
+    for n in (7 * nr, 230):  # as many rows of C, or of B, as fit, and one more
+        fit = IN_L2 // (n * size)
+        cases += [(m, n, 11) for m in (fit, fit + 1)]
+        cases += [(m, n, k) for k in (fit, fit + 1) for m in (1, mr, mr + 1, 2 * mr + 3) if k <= 2 * STRIP]
+    assert max(k * n for _, n, k in cases) * size > IN_L2 < max(m * n for m, n, _ in cases) * size
+    return cases
 
 
 @forms
