@@ -173,14 +173,22 @@ static void wake_up(void)
 #define TRIAL_OPERATIONS 5e7    /* longer work is worth two threads wherever they are */
 #define TRIAL_CALLS 3           /* times each way in a trial */
 #define TRIAL_EVERY 256         /* calls */
+#define TRIAL_AGAIN 2.5e8       /* operations done alone, 2 ms or so, after which company may try again: the core that was away may be back, */
+#define TRIAL_LEAST 32          /* but not before so many calls */
 #define TRIAL_GAIN 0.95         /* company must take at most so much of the time alone: it needs a core, and some time between two calls as well */
 
 /* A trial: some calls alone, and as many in company. */
-static int in_trial(unsigned turn) { return turn < 2 * TRIAL_CALLS; }
-static unsigned last_turn(const struct fbp_trial *trial) { return (trial->calls - 1) % TRIAL_EVERY; }
+static int in_trial(unsigned call) { return call < 2 * TRIAL_CALLS; }
+
+/* Calls from the begin of one trial to that of the next. */
+static unsigned trial_period(const struct fbp_trial *trial)
+{
+    const double again = TRIAL_AGAIN / trial->operations;
+    return trial->company || again > TRIAL_EVERY ? TRIAL_EVERY : again < TRIAL_LEAST ? TRIAL_LEAST : (unsigned)again;
+}
 
 /* Whether the last trial found this work done sooner alone, and the next has not begun. */
-static int better_alone(const struct fbp_trial *trial) { return trial->calls > 0 && !in_trial(last_turn(trial)) && !trial->company; }
+static int better_alone(const struct fbp_trial *trial) { return trial->calls > 0 && !in_trial(trial->calls - 1) && !trial->company; }
 
 /* The trial of this kind of work, maybe a new one. */
 static struct fbp_trial *trial_of(struct fbp_trials *trials, double operations)
@@ -258,25 +266,26 @@ void fbp_trial_begin(struct fbp_team *team, struct fbp_trials *trials, double op
     team->trial = NULL;                                 /* no part in this */
     if (team->most == 1 || operations > TRIAL_OPERATIONS) return;
     struct fbp_trial *trial = trial_of(trials, operations);
-    const unsigned turn = trial->calls % TRIAL_EVERY;
-    const int company = in_trial(turn) ? turn >= TRIAL_CALLS : trial->seconds[1] < TRIAL_GAIN * trial->seconds[0];
-    if (in_trial(turn) && company && team->here == 1) return;           /* called, and not there yet */
+    if (trial->calls >= trial_period(trial)) trial->calls = 0;
+    const unsigned call = trial->calls;
+    const int company = in_trial(call) ? call >= TRIAL_CALLS : trial->seconds[1] < TRIAL_GAIN * trial->seconds[0];
+    if (in_trial(call) && company && team->here == 1) return;           /* called, and not there yet */
     team->trial = trial;
     trial->calls++;
     trial->company = company;
-    if (turn == 0) trial->seconds[0] = trial->seconds[1] = 1e9;
+    if (call == 0) trial->seconds[0] = trial->seconds[1] = 1e9;
     if (!company) team->threads = 1;
-    if (in_trial(turn)) trial->began = fbp_seconds();
+    if (in_trial(call)) trial->began = fbp_seconds();
 }
 
 void fbp_trial_end(struct fbp_team *team)
 {
     struct fbp_trial *trial = team->trial;
     team->threads = team->here;
-    if (trial == NULL || !in_trial(last_turn(trial))) return;
+    if (trial == NULL || !in_trial(trial->calls - 1)) return;
     const double seconds = fbp_seconds() - trial->began;
     if (seconds < trial->seconds[trial->company]) trial->seconds[trial->company] = seconds;
-    if (last_turn(trial) == TRIAL_CALLS - 1 && atomic_load(&pool.asleep) > 0) wake_up();
+    if (trial->calls == TRIAL_CALLS && atomic_load(&pool.asleep) > 0) wake_up();
 }
 
 void fbp_lock_create(struct fbp_lock *lock, atomic_int *forked)

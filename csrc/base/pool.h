@@ -21,7 +21,7 @@ struct fbp_trial {
     double operations;              /* the kind of work */
     double seconds[2];              /* least time of the last trial: alone, in company */
     double began;
-    unsigned calls;
+    unsigned calls;                 /* since the last trial began */
     int company;                    /* of the last call */
 };
 #define FBP_TRIALS 4                /* kinds that come in turn, as the last batch of an epoch and the others */
