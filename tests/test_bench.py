@@ -59,7 +59,7 @@ def test_named_by_layers_and_batch() -> None:
     assert problem(work, fastbp).x.shape == (200, 30)
     broken = ["30-50-2", "30:200", "30--2:8", "-30-2:8", "30-50-2:8:9", "", "a-b:3"]
     for text in (*broken, "30-50-0:200", "0-50-2:200", "30-50-2:0", "30-50-1:8"):
-        with pytest.raises(ValueError, match=f"or layers and batch as in 64-100-10:32, got {text!r}"):
+        with pytest.raises(ValueError, match=f"or layers and batch as in 64-100-10:32, 2 units or more at the end, got {text!r}"):
             named([text])
 
 

@@ -162,6 +162,7 @@ def named(names: Iterable[str]) -> tuple[Workload, ...]:
     for name in names:
         workload = table.get(name) or written(name)
         if workload is None:
-            raise ValueError(f"workload must be one of {', '.join(table)}, or layers and batch as in 64-100-10:32, got {name!r}")
+            allowed = f"one of {', '.join(table)}, or layers and batch as in 64-100-10:32, 2 units or more at the end"
+            raise ValueError(f"workload must be {allowed}, got {name!r}")
         found.append(workload)
     return tuple(found)
