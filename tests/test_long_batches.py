@@ -11,8 +11,8 @@ from cases import DTYPES, assert_same_bits, integers, numbers
 
 import fastbp as fb
 
-LONGEST = 4097  # one row more than a chain has without a cut
-ROWS = (1023, 1024, 1500, 2048, 2049, 3000, 4096, LONGEST)
+CUT = 4096  # rows of a chain, most
+ROWS = (1023, 1024, 1500, 2048, 2049, 3000, CUT, CUT + 1, 2 * CUT, 2 * CUT + 600)
 OPTIMIZERS: dict[str, Callable[[], fb.Optimizer]] = {
     "sgd": lambda: fb.SGD(0.1),
     "adam": lambda: fb.Adam(0.01, l2=0.1),
@@ -75,13 +75,44 @@ def test_any_number_of_threads(name: str, make: Callable[..., Any], dtype: str) 
         fb.set_num_threads(threads)
         net = make(dtype, OPTIMIZERS[name]())
         before = net.params.copy()
-        x, labels, values = data(LONGEST - 1, dtype)
-        y = labels if make is plain else [labels, values]
-        losses = [net.train_step(x, y) for _ in range(4)]
+        losses = []
+        for rows in (2 * CUT + 1500, CUT):
+            x, labels, values = data(rows, dtype)
+            y = labels if make is plain else [labels, values]
+            losses += [net.train_step(x, y) for _ in range(4)]
         losses += net.fit(x, y, epochs=1, batch_size=1500).loss
         assert (net.params != before).any() and np.isfinite(net.params).all()
         found.append((losses, net.params.tobytes()))
     assert found[0] == found[1] == found[2]
+
+
+def test_more_rows_at_a_time_than_a_chain_has() -> None:
+    """With 16 threads and more, whole cuts go through both phases together."""
+    x, y, _ = data(4 * CUT + 1700, "float32")
+    nets = []
+    for threads in (1, 16, 17):
+        fb.set_num_threads(threads)
+        net = plain("float32", fb.SGD(0.1, momentum=0.9))
+        nets.append(([net.train_step(x, y) for _ in range(2)], net.params.tobytes()))
+    assert nets[0] == nets[1] == nets[2]
+
+
+@pytest.mark.parametrize("name", ["clipped", "accumulated"])
+def test_what_was_gathered_stays_when_a_late_row_is_bad(name: str) -> None:
+    rows = 2 * CUT + 600
+    x, y, _ = data(rows, "float32")
+    bad = y.copy()
+    bad[-1] = 7
+    net, twin = plain("float32", OPTIMIZERS[name]()), plain("float32", OPTIMIZERS[name]())
+    net.train_step(x, y)
+    twin.train_step(x, y)
+    before = net.grads.copy()
+    assert (before != 0).any()
+    with pytest.raises(ValueError, match=f"got 7 in row {rows - 1}"):
+        net.train_step(x, bad)
+    assert_same_bits(net.grads, before)
+    assert net.train_step(x, y) == twin.train_step(x, y)
+    assert_same_bits(net.params, twin.params)
 
 
 @pytest.mark.parametrize("row", [0, 1499, 2999])

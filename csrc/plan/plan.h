@@ -90,6 +90,7 @@ enum phase_b {
     FBP_GRADIENTS_AND_UPDATE,       /* dW, then at once the update of the block */
     FBP_UPDATE,                     /* the update from grads */
     FBP_SUMS,                       /* the chains of dW wait in the workspace for the rest of the batch */
+    FBP_TOTALS,                     /* they end, at a cut, and what they add up to so far waits there */
 };
 
 /* The training step, or the update by hand, that is under way. */
@@ -132,7 +133,7 @@ struct workspace {
     struct fbp_array *x;            /* of the caller's in a training step: one for each input */
     struct fbp_targets *y;          /* ... for each output */
     atomic_int bad;                 /* status of the call at work */
-    char *sums;                     /* where chains of dW wait, unit by unit and then the biases of each gate; NULL where they never do */
+    char *sums, *totals;            /* where both wait, unit by unit and then the biases of each gate; NULL where they never do */
     struct turned *turned;          /* see operands.h: of each of the first `turning` threads */
     int turning;
     struct workspace *next;         /* in the list of free ones */
@@ -215,7 +216,6 @@ struct pass {
 };
 _Static_assert(sizeof(struct pass) <= FBP_CONTEXT_BYTES, "the pool copies it");
 #define FBP_LONG_OPERATIONS 1e9     /* a step of so much work is worth giving up half-way */
-#define FBP_STEP_ROWS 512           /* of a long batch, for each thread, go through both phases while they are in cache */
 #define FBP_MOST_PARTS 16384        /* of a phase: the pool counts them in 16 bits */
 
 static inline void fbp_forget_forward(struct fbp_plan *plan)
@@ -304,19 +304,10 @@ void fbp_weights_phase(const struct pass *pass, enum phase_b what, const struct 
 void fbp_weights_refresh(struct fbp_plan *plan);
 void fbp_weights_publish(struct fbp_plan *plan);
 int fbp_weights_units(struct fbp_plan *plan);
-int fbp_sums_wait(const struct fbp_plan *plan, size_t rows);
-int64_t fbp_step_rows(const struct workspace *ws, int64_t rows, int threads);
 size_t fbp_unit_rows(const struct gate *gate);
 static inline void *fbp_at(const struct fbp_plan *plan, const void *base, size_t reals)
 {
     return (char *)base + reals * plan->kernels->size;
-}
-/* Where row i, column j of a gate's W is in its slots, counted from their start; row `weights` is the bias. */
-static inline size_t fbp_slot_place(const struct fbp_plan *plan, const struct gate *gate, size_t i, size_t j)
-{
-    const size_t nr = plan->kernels->nr;
-    if (gate->wp == NULL) return i * gate->units + j;
-    return i < gate->weights ? (j / nr * gate->weights + i) * nr + j % nr : (gate->units + nr - 1) / nr * nr * gate->weights + j;
 }
 
 static inline int64_t fbp_category_of(double value, size_t categories)
@@ -361,9 +352,13 @@ void fbp_update_block(const struct fbp_plan *plan, const struct fbp_rule *rule, 
 int fbp_workspace_create(const struct fbp_plan *plan, size_t rows, int training, struct workspace **ws);
 void fbp_workspace_destroy(struct workspace *ws);
 int fbp_training_workspace(struct fbp_plan *plan, size_t rows);
+
+/* parts.c */
 int fbp_threads_for(const struct fbp_plan *plan, double operations);
 int fbp_training_threads(const struct fbp_plan *plan, int64_t rows);
 int fbp_row_parts(const struct fbp_plan *plan, int64_t rows, int threads);
+int fbp_sums_wait(const struct fbp_plan *plan, size_t rows);
+int64_t fbp_step_rows(const struct fbp_plan *plan, int64_t rows, int64_t before, int threads);
 
 /* arrays.c */
 int fbp_array_in_place(const struct fbp_array *a, int dtype, size_t size);

@@ -45,17 +45,17 @@ static double step_weight(const struct pass *p)
 static int step(struct pass *p, int64_t first, int64_t rows, struct fbp_team *team)
 {
     struct fbp_plan *plan = p->plan;
-    const int64_t each = fbp_step_rows(p->ws, rows, team->threads);
     for (p->before = 0;; p->before += p->rows) {
         p->first = first + p->before;
-        p->rows = each < rows - p->before ? each : rows - p->before;
+        p->rows = fbp_step_rows(plan, rows, p->before, team->threads);
         p->parts = fbp_row_parts(plan, p->rows, team->threads);
-        p->in_parts = each < rows;
+        p->in_parts = p->rows < rows;
         fbp_pass_step(p, team);
         if (atomic_load(p->bad)) return atomic_load(p->bad);            /* nothing was changed by this step */
         if (p->stop && atomic_load(p->stop)) return FBP_PAUSED;
-        if (p->before + p->rows == rows) break;
-        fbp_weights_phase(p, FBP_SUMS, plan->step.rule, team);
+        const int64_t done = p->before + p->rows;
+        if (done == rows) break;
+        fbp_weights_phase(p, done % FBP_REDUCTION_ROWS ? FBP_SUMS : FBP_TOTALS, plan->step.rule, team);
     }
     fbp_update_phase(p, team);
     return FBP_OK;

@@ -159,13 +159,21 @@ void fbp_update_end(struct fbp_plan *plan)
     plan->gathered = plan->step.due ? 0 : plan->gathered + 1;
 }
 
+/* Where row i, column j of a gate's W is in its slots, counted from their start; row `weights` is the bias. */
+static size_t slot_place(const struct fbp_plan *plan, const struct gate *gate, size_t i, size_t j)
+{
+    const size_t nr = plan->kernels->nr;
+    if (gate->wp == NULL) return i * gate->units + j;
+    return i < gate->weights ? (j / nr * gate->weights + i) * nr + j % nr : (gate->units + nr - 1) / nr * nr * gate->weights + j;
+}
+
 /* The optimizer on rows i .. i + rows and columns j .. j + cols, of one panel, of a gate's W: they are at w with stride ld, their
  * gradient at g with stride ldg. */
 void fbp_update_block(const struct fbp_plan *plan, const struct fbp_rule *rule, const struct gate *gate, size_t i, size_t rows,
                       size_t j, size_t cols, void *w, ptrdiff_t ld, const void *g, ptrdiff_t ldg)
 {
     const struct fbp_optimizer_kernels *optimizer = &plan->kernels->optimizer[plan->optimizer];
-    const size_t place = fbp_slot_place(plan, gate, i, j);
+    const size_t place = slot_place(plan, gate, i, j);
     struct fbp_update update = {.rows = rows, .cols = cols, .w = w, .ld = ld, .g = g, .ldg = ldg, .rule = rule};
     update.ld_slot = (ptrdiff_t)(gate->wp ? plan->kernels->nr : gate->units);
     for (int s = 0; s < optimizer->slots; s++) update.slot[s] = fbp_at(plan, gate->slot[s], place);
@@ -210,7 +218,7 @@ void fbp_plan_copy_slot(fbp_plan *plan, int slot, void *values, int back)
             (back ? k->pack : k->unpack)(flat, (ptrdiff_t)gate->units, rows, gate->units, kept, (ptrdiff_t)(k->nr * rows));
         }
         flat = fbp_at(plan, flat, rows * gate->units);
-        kept = fbp_at(plan, kept, fbp_slot_place(plan, gate, rows, 0));
+        kept = fbp_at(plan, kept, slot_place(plan, gate, rows, 0));
         const size_t bytes = (gate->weights + (size_t)gate->bias - rows) * gate->units * k->size;
         memcpy(back ? kept : flat, back ? flat : kept, bytes);
     }

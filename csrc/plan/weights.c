@@ -103,42 +103,17 @@ void fbp_weights_refresh(struct fbp_plan *plan)
     plan->fold_due = 1;
 }
 
-/* ---- long batches. The products of a step on so many rows would find nothing in cache of what phase A has left there: so some rows go
- * through both phases, then the next, and the chains of dW wait. ------------------------------------------------------------------- */
-
-#define SUMS_SHARE 3                    /* the sums take at most such a part of the memory of the batch */
-
-/* Where that is done: all parameters are those of products, no gate mixes rows, no chain is cut, and activations need much more memory
- * than weights. */
-int fbp_sums_wait(const struct fbp_plan *plan, size_t rows)
-{
-    size_t row = 0;
-    if (plan->cuts || plan->alone || rows < 2 * FBP_STEP_ROWS || rows > FBP_REDUCTION_ROWS) return 0;
-    for (int g = 0; g < plan->gates; g++) {
-        if (plan->gate[g].parameters == 0) continue;
-        if (plan->gate[g].kind != FBP_GATE_DENSE) return 0;
-        row += 2 * plan->gate[g].ld;
-    }
-    return plan->parameters > 0 && plan->parameters <= rows * row / SUMS_SHARE;
-}
-
-/* Rows of a batch that go through both phases at a time. */
-int64_t fbp_step_rows(const struct workspace *ws, int64_t rows, int threads)
-{
-    const int64_t most = FBP_STEP_ROWS * (int64_t)threads, count = (rows + most - 1) / most;
-    return ws->sums == NULL || rows < 2 * most ? rows : (rows + count - 1) / count;
-}
-
-static char *sums_at(const struct fbp_plan *plan, const struct workspace *ws, const struct unit *u)
+/* What waits for a unit in ws->sums or ws->totals, and for its biases. */
+static char *waiting_at(const struct fbp_plan *plan, const char *all, const struct unit *u)
 {
     const struct gate *gate = &plan->gate[u->gate];
-    return fbp_at(plan, ws->sums, gate->w + u->i0 * gate->units + (u->i1 - u->i0) * u->j0);
+    return fbp_at(plan, all, gate->w + u->i0 * gate->units + (u->i1 - u->i0) * u->j0);
 }
 
-static char *bias_sums_at(const struct fbp_plan *plan, const struct workspace *ws, const struct unit *u)
+static char *waiting_biases_at(const struct fbp_plan *plan, const char *all, const struct unit *u)
 {
     const struct gate *gate = &plan->gate[u->gate];
-    return fbp_at(plan, ws->sums, gate->w + gate->weights * gate->units + u->j0);
+    return fbp_at(plan, all, gate->w + gate->weights * gate->units + u->j0);
 }
 
 /* What all units of a phase have in common. */
@@ -146,8 +121,9 @@ struct phase {
     struct fbp_plan *plan;
     const struct workspace *ws;         /* NULL in an update from grads */
     size_t rows;
-    int in_parts;                       /* these and the next three are those of the pass */
-    int64_t before;
+    int in_parts;                       /* as in the pass, and so is split */
+    int64_t before;                     /* rows of the batch before these, since the last cut */
+    int later;                          /* there were cuts before: totals wait */
     int split;
     enum phase_b what;
     struct fbp_rule rule[2];            /* of weights and of biases, where there is an update */
@@ -170,11 +146,11 @@ static void unit_product(const struct phase *p, struct turned *turned, const str
     const size_t rows = p->rows;
     const void *const *x = fbp_turned_rows(plan, ws, rows, u, turned);
     _Alignas(64) char own[UNIT_BYTES], part[FBP_UNPACKED_BYTES];
-    char *partial = p->in_parts ? sums_at(plan, ws, u) : own;
+    char *partial = p->in_parts ? waiting_at(plan, ws->sums, u) : own;
     size_t r = 0, next;
     ptrdiff_t ldb;
-    if (p->before > 0 && u->bias && bias != bias_sums_at(plan, ws, u))
-        memcpy(epilogue == FBP_ADD ? part : bias, bias_sums_at(plan, ws, u), (size_t)ld * k->size);
+    if (p->before > 0 && u->bias && bias != waiting_biases_at(plan, ws->sums, u))
+        memcpy(epilogue == FBP_ADD ? part : bias, waiting_biases_at(plan, ws->sums, u), (size_t)ld * k->size);
     do {                                                            /* also with no rows: dW = 0 */
         const size_t cut = r / FBP_REDUCTION_ROWS * FBP_REDUCTION_ROWS;
         const int first = r == cut && p->before == 0, add = cut > 0 || epilogue == FBP_ADD;
@@ -247,6 +223,19 @@ static void unit_gradient(const struct phase *p, struct turned *turned, const st
     }
 }
 
+/* A gradient and that of the biases, from where they wait in the workspace to grads, or back. */
+static void move_total(const struct phase *p, const struct unit *u, int back)
+{
+    const struct fbp_plan *plan = p->plan;
+    const struct gate *gate = &plan->gate[u->gate];
+    const size_t size = plan->kernels->size, bytes = (u->j1 - u->j0) * size;
+    char *total = waiting_at(plan, p->ws->totals, u), *biases = waiting_biases_at(plan, p->ws->totals, u);
+    for (size_t i = u->i0; i < u->i1 + (size_t)u->bias; i++, total += bytes) {
+        char *g = fbp_at(plan, plan->grads, gate->w + i * gate->units + u->j0), *t = i < u->i1 ? total : biases;
+        memcpy(back ? t : g, back ? g : t, bytes);
+    }
+}
+
 static void run_unit(const struct phase *p, struct turned *turned, const struct unit *u)
 {
     struct fbp_plan *plan = p->plan;
@@ -264,20 +253,29 @@ static void run_unit(const struct phase *p, struct turned *turned, const struct 
     void *w = weights_at(plan, gate, u->i0, u->j0, &ld);
     int updated = 0;
     if (what == FBP_SUMS) {
-        unit_product(p, turned, u, sums_at(plan, ws, u), (ptrdiff_t)cols, FBP_STORE, 0, bias_sums_at(plan, ws, u));
+        unit_product(p, turned, u, waiting_at(plan, ws->sums, u), (ptrdiff_t)cols, FBP_STORE, 0, waiting_biases_at(plan, ws->sums, u));
+        return;
+    }
+    if (what == FBP_TOTALS) {           /* grads, which other batches may have filled, is left as it is until all rows were found good */
+        const int added = plan->step.product == FBP_GRADIENTS_ADDED;
+        if (added && !p->later) move_total(p, u, 1);
+        unit_gradient(p, turned, u, waiting_at(plan, ws->totals, u), (ptrdiff_t)cols, waiting_biases_at(plan, ws->totals, u), added || p->later);
         return;
     }
     if (what == FBP_GRADIENTS || what == FBP_GRADIENTS_ADDED) {
+        if (p->later) move_total(p, u, 0);
         unit_gradient(p, turned, u, fbp_at(plan, plan->grads, block), ld_flat, fbp_at(plan, plan->grads, bias),
-                      what == FBP_GRADIENTS_ADDED);
+                      what == FBP_GRADIENTS_ADDED || p->later);
         return;
     }
     if (what == FBP_GRADIENTS_AND_UPDATE) {
-        g = gradient, g_bias = bias_gradient, ldg = (ptrdiff_t)cols;
+        char *to = p->later ? waiting_at(plan, ws->totals, u) : gradient;
+        char *to_bias = p->later ? waiting_biases_at(plan, ws->totals, u) : bias_gradient;
+        g = to, g_bias = to_bias, ldg = (ptrdiff_t)cols;
         updated = gate->kind == FBP_GATE_DENSE && plan->kernels->optimizer[plan->optimizer].epilogue == FBP_AXPY && rule->plain &&
-                  p->rows <= FBP_REDUCTION_ROWS;
+                  p->rows <= FBP_REDUCTION_ROWS && !p->later;
         if (updated) unit_product(p, turned, u, w, ld, FBP_AXPY, -rule->rate, bias_gradient);
-        else unit_gradient(p, turned, u, gradient, ldg, bias_gradient, 0);
+        else unit_gradient(p, turned, u, to, ldg, to_bias, p->later);
     }
     if (!updated) fbp_update_block(plan, table ? rule : rule + 1, gate, u->i0, weights, u->j0, cols, w, ld, g, ldg);
     if (u->bias) fbp_update_block(plan, rule + 1, gate, gate->weights, 1, u->j0, cols, fbp_at(plan, plan->params, bias), 0, g_bias, 0);
@@ -354,8 +352,8 @@ void fbp_weights_phase(const struct pass *pass, enum phase_b what, const struct 
     const struct workspace *ws = pass->ws;
     const double parts = 2.0 * (double)(pass->rows + 8) * (double)plan->parameters / PART_OPERATIONS / team->threads;
     const int each = team->threads == 1 || parts < 1 ? 1 : parts < PARTS_PER_THREAD ? (int)parts : PARTS_PER_THREAD;
-    struct phase p = {.plan = pass->plan, .ws = ws, .rows = (size_t)pass->rows, .in_parts = pass->in_parts, .before = pass->before,
-                      .split = pass->split, .what = what, .rule = {rule[0], rule[1]}, .parts = each * team->threads,
+    struct phase p = {.plan = pass->plan, .ws = ws, .rows = (size_t)pass->rows, .in_parts = pass->in_parts, .before = pass->before % FBP_REDUCTION_ROWS,
+                      .later = pass->before >= FBP_REDUCTION_ROWS, .split = pass->split, .what = what, .rule = {rule[0], rule[1]}, .parts = each * team->threads,
                       .threads = team->threads, .split_cost = 0};
     if (plan->units == 0) return;
     if (ws) fbp_embedding_sort(plan, pass->ws, p.rows);

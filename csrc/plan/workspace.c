@@ -3,10 +3,6 @@
 
 #include "operands.h"
 
-#define ROWS_PER_THREAD 8
-#define SHARED_BYTES (16 << 20)
-#define OPERATIONS_PER_THREAD 3e5       /* work that pays for handing it to another thread: about a microsecond */
-
 /* What backward needs of a norm or dropout: X^ or the mask, and the statistics. */
 static void layout_kept(const struct fbp_plan *plan, struct workspace *ws, int g, int training)
 {
@@ -50,7 +46,9 @@ static void layout(const struct fbp_plan *plan, struct workspace *ws, int traini
     ws->x = fbp_arena_cut(arena, (size_t)plan->inputs, 1, sizeof *ws->x);
     ws->y = fbp_arena_cut(arena, (size_t)plan->outputs, 1, sizeof *ws->y);
     fbp_operands_layout(plan, ws);
-    if (fbp_sums_wait(plan, rows)) ws->sums = fbp_arena_cut(arena, plan->parameters, 1, size);
+    const int wait = fbp_sums_wait(plan, rows);
+    if (wait > 0) ws->sums = fbp_arena_cut(arena, plan->parameters, 1, size);
+    if (wait > 1) ws->totals = fbp_arena_cut(arena, plan->parameters, 1, size);
     for (int k = 0; k < plan->outputs; k++) {
         struct targets *t = &ws->target[k];
         t->label = fbp_arena_cut(arena, rows, 1, sizeof *t->label);
@@ -116,30 +114,4 @@ int fbp_training_workspace(struct fbp_plan *plan, size_t rows)
     fbp_forget_forward(plan);
     fbp_workspace_destroy(old);
     return FBP_OK;
-}
-
-int fbp_threads_for(const struct fbp_plan *plan, double operations)
-{
-    if (plan->alone) return 1;
-    const double most = operations / OPERATIONS_PER_THREAD;
-    const int threads = fbp_get_threads();
-    return most < 2 ? 1 : most < threads ? (int)most : threads;
-}
-
-/* The same for a training step. Every thread reads all weights, and half of them have just been changed in the other's cache: with
- * a few rows that costs more than is gained, until the weights are so many that they come from memory anyway. */
-int fbp_training_threads(const struct fbp_plan *plan, int64_t rows)
-{
-    const int threads = fbp_threads_for(plan, plan->operations * (double)rows);
-    if (plan->parameters * plan->kernels->size > SHARED_BYTES) return threads;
-    if (4 * plan->gate[fbp_split_gate(plan, rows, threads)].parameters > 3 * plan->parameters) return threads;  /* they stay where they are */
-    return rows < ROWS_PER_THREAD * threads ? 1 : threads;
-}
-
-/* Parts of a batch for phase A: row blocks that fit the cache, as many for each thread. */
-int fbp_row_parts(const struct fbp_plan *plan, int64_t rows, int threads)
-{
-    const int64_t block = (int64_t)plan->row_block, each = (rows + block * threads - 1) / (block * threads);
-    if (plan->alone) return 1;
-    return rows < threads ? 1 : each * threads > FBP_MOST_PARTS ? FBP_MOST_PARTS : (int)each * threads;
 }
