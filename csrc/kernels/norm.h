@@ -9,99 +9,183 @@
 #include "reduce.h"
 #include "vec.h"
 
-INLINE real row_sum(const real *x, size_t n)
+/* So many rows at a time: by itself, each would wait for its sums. */
+#define NORM_ROWS (VBYTES == 32 ? 2 : 4)
+
+/* The rows i .. of m; in place of those beyond the last, the last once more. */
+INLINE size_t norm_row(size_t i, int k, size_t m) { return i + (size_t)k < m ? i + (size_t)k : m - 1; }
+
+INLINE void sums_of_rows(const real *const x[], size_t n, real sum[])
 {
-    vec s[NB];
-    for (int b = 0; b < NB; b++) s[b] = vzero();
+    vec s[NORM_ROWS][NB];
+    UNROLL for (int k = 0; k < NORM_ROWS; k++)
+        UNROLL for (int b = 0; b < NB; b++) s[k][b] = vzero();
     for (size_t j = 0; j < n; j += LANES)
-        for (int b = 0; b < NB; b++)
-            s[b] = s[b] + load_block(x + j, b, n - j, vzero());
-    return vsum_lanes(s);
+        UNROLL for (int k = 0; k < NORM_ROWS; k++)
+            UNROLL for (int b = 0; b < NB; b++) s[k][b] = s[k][b] + load_block(x[k] + j, b, n - j, vzero());
+    UNROLL for (int k = 0; k < NORM_ROWS; k++) sum[k] = vsum_lanes(s[k]);
 }
 
-/* The sum of the squares of x - mean. */
-INLINE real row_squares(const real *x, real mean, size_t n)
+/* The sums of the squares of x - mean. */
+INLINE void squares_of_rows(const real *const x[], const real mean[], size_t n, real sum[])
 {
-    vec s[NB];
-    for (int b = 0; b < NB; b++) s[b] = vzero();
+    vec s[NORM_ROWS][NB];
+    UNROLL for (int k = 0; k < NORM_ROWS; k++)
+        UNROLL for (int b = 0; b < NB; b++) s[k][b] = vzero();
     for (size_t j = 0; j < n; j += LANES)
-        for (int b = 0; b < NB; b++) {
-            const vec d = load_block(x + j, b, n - j, vset1(mean)) - vset1(mean);
-            s[b] = vfma(d, d, s[b]);
-        }
-    return vsum_lanes(s);
+        UNROLL for (int k = 0; k < NORM_ROWS; k++)
+            UNROLL for (int b = 0; b < NB; b++) {
+                const vec d = load_block(x[k] + j, b, n - j, vset1(mean[k])) - vset1(mean[k]);
+                s[k][b] = vfma(d, d, s[k][b]);
+            }
+    UNROLL for (int k = 0; k < NORM_ROWS; k++) sum[k] = vsum_lanes(s[k]);
 }
 
 INLINE real one_over_root(real v) { return (vset1(1) / vsqrt(vset1(v)))[0]; }
 
 /* c = (x - p) s gain + shift, and (x - p) s to kept; p and s are one number for the row, or where `by_column`, rows of them. */
+INLINE void normalize_register(const struct fbp_norm *f, size_t i, size_t j, const real *mean, const real *scale, const int by_column,
+                               vtail tail, const int whole)
+{
+    const real *x = (const real *)f->x[i] + j, *gain = (const real *)f->gain + j, *shift = f->shift;
+    const vec p = by_column ? get_whole(mean + j, tail, whole) : vset1(*mean), s = by_column ? get_whole(scale + j, tail, whole) : vset1(*scale);
+    const vec h = (get_whole(x, tail, whole) - p) * s;
+    if (f->kept) put_whole((real *)f->kept + (ptrdiff_t)i * f->ldk + j, h, tail, whole, 0);
+    const vec z = vfma(h, get_whole(gain, tail, whole), shift ? get_whole(shift + j, tail, whole) : vzero());
+    put_whole((real *)f->c + (ptrdiff_t)i * f->ldc + j, z, tail, whole, 0);
+}
+
 INLINE void normalize_row(const struct fbp_norm *f, size_t i, const real *mean, const real *scale, const int by_column)
 {
-    const real *x = f->x[i], *gain = f->gain, *shift = f->shift;
-    real *c = (real *)f->c + (ptrdiff_t)i * f->ldc, *kept = f->kept ? (real *)f->kept + (ptrdiff_t)i * f->ldk : NULL;
-    for (size_t j = 0; j < f->n; j += VL) {
-        const vtail tail = vtail_of(left_of(f->n, j));
-        const vec p = by_column ? vload_tail(mean + j, tail) : vset1(*mean), s = by_column ? vload_tail(scale + j, tail) : vset1(*scale);
-        const vec h = (vload_tail(x + j, tail) - p) * s;
-        if (kept) vstore_tail(kept + j, h, tail);
-        vstore_tail(c + j, vfma(h, vload_tail(gain + j, tail), shift ? vload_tail(shift + j, tail) : vzero()), tail);
+    const vtail tail = vtail_of(f->n % VL);
+    size_t j = 0;
+    for (; j + VL <= f->n; j += VL) normalize_register(f, i, j, mean, scale, by_column, tail, 1);
+    if (j < f->n) normalize_register(f, i, j, mean, scale, by_column, tail, 0);
+}
+
+/* Here and below, copies of the arguments, which no store can change, stay in registers. */
+static void normalize_rows(const struct fbp_norm *given)
+{
+    const struct fbp_norm own = *given, *f = &own;
+    const real n = (real)f->n;
+    for (size_t i = 0; i < f->m; i += NORM_ROWS) {
+        const real *x[NORM_ROWS];
+        real mean[NORM_ROWS] = {0}, sum[NORM_ROWS], scale[NORM_ROWS];
+        UNROLL for (int k = 0; k < NORM_ROWS; k++) x[k] = f->x[norm_row(i, k, f->m)];
+        if (f->centered) {
+            sums_of_rows(x, f->n, sum);
+            UNROLL for (int k = 0; k < NORM_ROWS; k++) mean[k] = sum[k] / n;
+        }
+        squares_of_rows(x, mean, f->n, sum);
+        UNROLL for (int k = 0; k < NORM_ROWS; k++) scale[k] = one_over_root(sum[k] / n + (real)f->eps);
+        for (size_t k = 0; k < NORM_ROWS && i + k < f->m; k++) {
+            if (f->scale) ((real *)f->scale)[i + k] = scale[k];
+            normalize_row(f, i + k, &mean[k], &scale[k], 0);
+        }
     }
 }
 
-static void normalize_rows(const struct fbp_norm *f)
+static void normalize_columns(const struct fbp_norm *given)
 {
-    for (size_t i = 0; i < f->m; i++) {
-        const real n = (real)f->n, mean = f->centered ? row_sum(f->x[i], f->n) / n : 0;
-        const real scale = one_over_root(row_squares(f->x[i], mean, f->n) / n + (real)f->eps);
-        if (f->scale) ((real *)f->scale)[i] = scale;
-        normalize_row(f, i, &mean, &scale, 0);
-    }
-}
-
-static void normalize_columns(const struct fbp_norm *f)
-{
+    const struct fbp_norm own = *given, *f = &own;
     for (size_t i = 0; i < f->m; i++) normalize_row(f, i, f->mean, f->scale, 1);
 }
 
-/* dX = s (G - mean(G) - X^ mean(G X^)), G = dZ gain, means over the row; without the first mean where it is not centered. */
-static void normalize_rows_grad(const struct fbp_norm_grad *g)
+/* The sums of G = d gain, and of G h. */
+INLINE void sums_of_gradients(const real *const d[], const real *const h[], const real *gain, size_t n, real sum[], real product[])
 {
-    const real n = (real)g->n;
-    for (size_t i = 0; i < g->m; i++) {
-        const real *d = (const real *)g->d + (ptrdiff_t)i * g->ldd, *h = (const real *)g->kept + (ptrdiff_t)i * g->ldk;
-        const real *gain = g->gain;
-        real *c = (real *)g->c + (ptrdiff_t)i * g->ldc;
-        vec sum[NB], product[NB];
-        for (int b = 0; b < NB; b++) sum[b] = product[b] = vzero();
-        for (size_t j = 0; j < g->n; j += LANES)
-            for (int b = 0; b < NB; b++) {
-                const vec v = load_block(d + j, b, g->n - j, vzero()) * load_block(gain + j, b, g->n - j, vzero());
-                sum[b] = sum[b] + v;
-                product[b] = vfma(v, load_block(h + j, b, g->n - j, vzero()), product[b]);
+    vec s[NORM_ROWS][NB], q[NORM_ROWS][NB];
+    UNROLL for (int k = 0; k < NORM_ROWS; k++)
+        UNROLL for (int b = 0; b < NB; b++) s[k][b] = q[k][b] = vzero();
+    for (size_t j = 0; j < n; j += LANES)
+        UNROLL for (int b = 0; b < NB; b++) {
+            const vec g = load_block(gain + j, b, n - j, vzero());
+            UNROLL for (int k = 0; k < NORM_ROWS; k++) {
+                const vec v = load_block(d[k] + j, b, n - j, vzero()) * g;
+                s[k][b] = s[k][b] + v;
+                q[k][b] = vfma(v, load_block(h[k] + j, b, n - j, vzero()), q[k][b]);
             }
-        const vec p = vset1(g->centered ? vsum_lanes(sum) / n : 0), q = vset1(vsum_lanes(product) / n);
-        const vec s = vset1(((const real *)g->scale)[i]);
-        for (size_t j = 0; j < g->n; j += VL) {
-            const vtail tail = vtail_of(left_of(g->n, j));
-            const vec t = s * vfnma(vload_tail(h + j, tail), q, vload_tail(d + j, tail) * vload_tail(gain + j, tail) - p);
-            put_tail(c + j, t, tail, g->add);
+        }
+    UNROLL for (int k = 0; k < NORM_ROWS; k++) sum[k] = vsum_lanes(s[k]), product[k] = vsum_lanes(q[k]);
+}
+
+INLINE void norm_grad_register(const real *d, const real *h, const real *gain, vec s, vec p, vec q, real *c, vtail tail, const int whole,
+                               const int add)
+{
+    const vec g = get_whole(d, tail, whole) * get_whole(gain, tail, whole);
+    put_whole(c, s * vfnma(get_whole(h, tail, whole), q, g - p), tail, whole, add);
+}
+
+/* dX = s (G - mean(G) - X^ mean(G X^)), G = dZ gain, means over the row; without the first mean where it is not centered. */
+static void normalize_rows_grad(const struct fbp_norm_grad *given)
+{
+    const struct fbp_norm_grad own = *given, *f = &own;
+    const size_t n = f->n;
+    const real *gain = f->gain;
+    const vtail tail = vtail_of(n % VL);
+    for (size_t i = 0; i < f->m; i += NORM_ROWS) {
+        const real *d[NORM_ROWS], *h[NORM_ROWS];
+        real sum[NORM_ROWS], product[NORM_ROWS];
+        UNROLL for (int k = 0; k < NORM_ROWS; k++) {
+            const ptrdiff_t r = (ptrdiff_t)norm_row(i, k, f->m);
+            d[k] = (const real *)f->d + r * f->ldd, h[k] = (const real *)f->kept + r * f->ldk;
+        }
+        sums_of_gradients(d, h, gain, n, sum, product);
+        for (size_t k = 0; k < NORM_ROWS && i + k < f->m; k++) {
+            real *c = (real *)f->c + (ptrdiff_t)(i + k) * f->ldc;
+            const vec p = vset1(f->centered ? sum[k] / (real)n : 0), q = vset1(product[k] / (real)n);
+            const vec s = vset1(((const real *)f->scale)[i + k]);
+            size_t j = 0;
+            for (; j + VL <= n; j += VL) norm_grad_register(d[k] + j, h[k] + j, gain + j, s, p, q, c + j, tail, 1, f->add);
+            if (j < n) norm_grad_register(d[k] + j, h[k] + j, gain + j, s, p, q, c + j, tail, 0, f->add);
         }
     }
 }
 
-/* dX = s gain (dZ - p - X^ q), p and q the means of dZ and dZ X^ over the columns; zeros where the statistics are given. */
-static void normalize_columns_grad(const struct fbp_norm_grad *g)
+INLINE void column_grad_register(const struct fbp_norm_grad *f, size_t i, size_t j, vtail tail, const int whole)
 {
-    const real *p = g->mean, *q = g->mean_product, *s = g->scale, *gain = g->gain;
-    for (size_t i = 0; i < g->m; i++) {
-        const real *d = (const real *)g->d + (ptrdiff_t)i * g->ldd, *h = (const real *)g->kept + (ptrdiff_t)i * g->ldk;
-        real *c = (real *)g->c + (ptrdiff_t)i * g->ldc;
-        for (size_t j = 0; j < g->n; j += VL) {
-            const vtail tail = vtail_of(left_of(g->n, j));
-            const vec v = vfnma(vload_tail(h + j, tail), vload_tail(q + j, tail), vload_tail(d + j, tail) - vload_tail(p + j, tail));
-            const vec t = v * (vload_tail(s + j, tail) * vload_tail(gain + j, tail));
-            put_tail(c + j, t, tail, g->add);
+    const real *d = (const real *)f->d + (ptrdiff_t)i * f->ldd + j, *h = (const real *)f->kept + (ptrdiff_t)i * f->ldk + j;
+    const real *p = f->mean, *q = f->mean_product, *s = f->scale, *gain = f->gain;
+    const vec v = vfnma(get_whole(h, tail, whole), get_whole(q + j, tail, whole), get_whole(d, tail, whole) - get_whole(p + j, tail, whole));
+    const vec t = v * (get_whole(s + j, tail, whole) * get_whole(gain + j, tail, whole));
+    put_whole((real *)f->c + (ptrdiff_t)i * f->ldc + j, t, tail, whole, f->add);
+}
+
+/* dX = s gain (dZ - p - X^ q), p and q the means of dZ and dZ X^ over the columns; zeros where the statistics are given. */
+static void normalize_columns_grad(const struct fbp_norm_grad *given)
+{
+    const struct fbp_norm_grad own = *given, *f = &own;
+    const vtail tail = vtail_of(f->n % VL);
+    for (size_t i = 0; i < f->m; i++) {
+        size_t j = 0;
+        for (; j + VL <= f->n; j += VL) column_grad_register(f, i, j, tail, 1);
+        if (j < f->n) column_grad_register(f, i, j, tail, 0);
+    }
+}
+
+#define SUM_REGISTERS 4                 /* of columns side by side: each waits for its own sum */
+
+/* The columns j .. of so many registers. */
+INLINE void column_sums_at(const struct fbp_columns *f, size_t j, const int registers, vtail tail, const int whole)
+{
+    const real *middle = f->center, *b = f->b;
+    vec center[SUM_REGISTERS], sum[SUM_REGISTERS], product[SUM_REGISTERS];
+    UNROLL for (int q = 0; q < registers; q++) {
+        center[q] = middle ? get_whole(middle + j + q * VL, tail, whole) : vzero();
+        sum[q] = product[q] = vzero();
+    }
+    for (size_t r = 0; r < f->k; r++) {
+        const real *x = (const real *)f->a[r] + f->a0 + j, *y = b + (ptrdiff_t)r * f->ldb + j;
+        UNROLL for (int q = 0; q < registers; q++) {
+            const vec a = get_whole(x + q * VL, tail, whole) - center[q];
+            if (middle) sum[q] = vfma(a, a, sum[q]);
+            else sum[q] = sum[q] + a;
+            if (b) product[q] = vfma(a, get_whole(y + q * VL, tail, whole), product[q]);
         }
+    }
+    UNROLL for (int q = 0; q < registers; q++) {
+        if (f->sum) put_whole((real *)f->sum + j + q * VL, sum[q], tail, whole, f->more);
+        if (f->product) put_whole((real *)f->product + j + q * VL, product[q], tail, whole, f->more);
     }
 }
 
@@ -109,20 +193,11 @@ static void normalize_columns_grad(const struct fbp_norm_grad *g)
  * sum = S((a - center)^2). Added to what is there where `more`. */
 static void column_sums(const struct fbp_columns *f)
 {
-    for (size_t j = 0; j < f->n; j += VL) {
-        const vtail tail = vtail_of(left_of(f->n, j));
-        const vec center = f->center ? vload_tail((const real *)f->center + j, tail) : vzero();
-        vec sum = vzero(), product = vzero();
-        for (size_t r = 0; r < f->k; r++) {
-            const vec a = vload_tail((const real *)f->a[r] + f->a0 + j, tail) - center;
-            if (f->center) sum = vfma(a, a, sum);
-            else sum = sum + a;
-            if (f->b) product = vfma(a, vload_tail((const real *)f->b + (ptrdiff_t)r * f->ldb + j, tail), product);
-        }
-        real *s = f->sum ? (real *)f->sum + j : NULL, *q = f->product ? (real *)f->product + j : NULL;
-        if (s) put_tail(s, sum, tail, f->more);
-        if (q) put_tail(q, product, tail, f->more);
-    }
+    const vtail tail = vtail_of(f->n % VL);
+    size_t j = 0;
+    for (; j + SUM_REGISTERS * VL <= f->n; j += SUM_REGISTERS * VL) column_sums_at(f, j, SUM_REGISTERS, tail, 1);
+    for (; j + VL <= f->n; j += VL) column_sums_at(f, j, 1, tail, 1);
+    if (j < f->n) column_sums_at(f, j, 1, tail, 0);
 }
 
 /* From sums over m rows to the mean, or from sums of squares to the scale 1 / sqrt(var + eps) and the variance. */

@@ -33,6 +33,15 @@ INLINE void put_tail(real *p, vec v, vtail tail, const int add)
     vstore_tail(p, v, tail);
 }
 
+/* The register at p, or of one that is not whole, what is there. */
+INLINE vec get_whole(const real *p, vtail tail, const int whole) { return whole ? vload(p) : vload_tail(p, tail); }
+
+INLINE void put_whole(real *p, vec v, vtail tail, const int whole, const int add)
+{
+    if (whole) put(p, v, add);
+    else put_tail(p, v, tail, add);
+}
+
 /* c (m x n) += x */
 static void add_rows(void *c, ptrdiff_t ldc, const void *x, ptrdiff_t ldx, size_t m, size_t n)
 {

@@ -201,16 +201,32 @@ INLINE vec vscale(vec v, vec n)
 INLINE vec vscale_normal(vec v, vec t, vec n) { return vreal(vbits(v) + (vbits(t) << MANTISSA)); }
 #endif
 
-/* Lanes of 64 bits; the products of their lower halves. */
+/* Lanes of 64 bits: the products of their lower halves; the even lanes of both a0 b0 a2 b2 ..., and the odd ones a1 b1 a3 b3 ... */
 typedef uint64_t vwide __attribute__((vector_size(VBYTES)));
 #if defined(FBP_AVX512)
 INLINE vwide vmul_lower(vwide a, vwide b) { return (vwide)_mm512_mul_epu32((__m512i)a, (__m512i)b); }
+INLINE vwide veven(vwide a, vwide b) { return (vwide)_mm512_unpacklo_epi64((__m512i)a, (__m512i)b); }
+INLINE vwide vodd(vwide a, vwide b) { return (vwide)_mm512_unpackhi_epi64((__m512i)a, (__m512i)b); }
 #elif defined(FBP_AVX2)
 INLINE vwide vmul_lower(vwide a, vwide b) { return (vwide)_mm256_mul_epu32((__m256i)a, (__m256i)b); }
-#elif defined(FBP_NEON)
+INLINE vwide veven(vwide a, vwide b) { return (vwide)_mm256_unpacklo_epi64((__m256i)a, (__m256i)b); }
+INLINE vwide vodd(vwide a, vwide b) { return (vwide)_mm256_unpackhi_epi64((__m256i)a, (__m256i)b); }
+#else
+#if defined(FBP_NEON)
 INLINE vwide vmul_lower(vwide a, vwide b) { return (vwide)vmull_u32(vmovn_u64((uint64x2_t)a), vmovn_u64((uint64x2_t)b)); }
 #else
 INLINE vwide vmul_lower(vwide a, vwide b) { return (a & 0xffffffffu) * (b & 0xffffffffu); }
+#endif
+INLINE vwide veven(vwide a, vwide b)
+{
+    for (int l = 1; l < VBYTES / 8; l += 2) a[l] = b[l - 1];
+    return a;
+}
+INLINE vwide vodd(vwide a, vwide b)
+{
+    for (int l = 1; l < VBYTES / 8; l += 2) b[l - 1] = a[l];
+    return b;
+}
 #endif
 
 /* Lane by lane table[i], i the low three bits of the lane of `index`. TABLE has its eight twice, as many as the longest register. */

@@ -263,6 +263,7 @@ static void columns_backward(const struct pass *p, int g, size_t r0, size_t r1)
 /* ---- dropout: O = X kept, kept = 0 or 1 / (1 - rate) -------------------------------------------------------------------------- */
 
 #define STREAM_DROPOUT 16           /* of fastbp/rng.py; one for each dropout from there on */
+#define KEPT_ROWS 16                /* on the way back at a time: they are in L1 when it goes on to f' */
 
 static void dropout_forward(const struct pass *p, int g, int to, size_t r0, size_t r1)
 {
@@ -292,13 +293,15 @@ static void dropout_backward(const struct pass *p, int g, size_t r0, size_t r1)
         return;
     }
     if (!fbp_gradient_wanted(p, to)) return;
-    for (size_t r = r0; r < r1; r++) {
-        const void *kept = p->ws->gate[g].kept + bytes(plan, r * gate->ld);
+    for (size_t r = r0, m; r < r1; r += m) {
+        const void *kept[KEPT_ROWS];
+        m = fbp_min(r1 - r, KEPT_ROWS);
+        for (size_t i = 0; i < m; i++) kept[i] = p->ws->gate[g].kept + bytes(plan, (r + i) * gate->ld);
         plan->kernels->binary[FBP_TIMES].backward[0](&(struct fbp_binary){
-            .m = 1, .n = gate->width, .c = fbp_grad_at(p, to, r), .d = fbp_grad_at(p, g, r), .x = &kept, .y = &kept,
-            .add = !gate->in[0].first});
+            .m = m, .n = gate->width, .c = fbp_grad_at(p, to, r), .ldc = (ptrdiff_t)plan->gate[to].ld, .d = fbp_grad_at(p, g, r),
+            .ldd = (ptrdiff_t)gate->ld, .x = kept, .y = kept, .step_x = 1, .step_y = 1, .add = !gate->in[0].first});
+        if (gate->in[0].last) fbp_deactivate(p, to, r, r + m);
     }
-    if (gate->in[0].last) fbp_deactivate(p, to, r0, r1);
 }
 
 /* ---- standardize: O = (X - mean) / deviation, both rows of state ------------------------------------------------------------------ */
