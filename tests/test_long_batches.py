@@ -29,6 +29,20 @@ def plain(dtype: str, optimizer: fb.Optimizer) -> Any:
     return fb.Sequential(layers, "cross_entropy", optimizer, dtype=dtype, seed=0)
 
 
+def normed(dtype: str, optimizer: fb.Optimizer) -> Any:
+    """Norms of rows, whose gains and shifts are sums over the batch as well; the second has no shift."""
+    layers = [fb.Input(37), fb.Dense(150, "relu"), fb.LayerNorm(), fb.Dense(53, "tanh"), fb.RMSNorm(), fb.Dense(7)]
+    return fb.Sequential(layers, "cross_entropy", optimizer, dtype=dtype, seed=0)
+
+
+def tabled(dtype: str, optimizer: fb.Optimizer) -> Any:
+    """Two columns of categories, most of which come up in every part of a batch, and some of which never do."""
+    x = fb.Input(37)
+    city = fb.Embedding(100, 5)(x[:, :2])
+    h = fb.Dense(60, "relu")(fb.concatenate([x[:, 2:], city]))
+    return fb.Model(x, fb.Dense(7)(h), "cross_entropy", optimizer, dtype=dtype, seed=0)
+
+
 def frozen(dtype: str, optimizer: fb.Optimizer) -> Any:
     """A skip connection, two outputs, and a layer that is not trained."""
     x = fb.Input(37)
@@ -41,8 +55,9 @@ def frozen(dtype: str, optimizer: fb.Optimizer) -> Any:
 
 
 def data(rows: int, dtype: str) -> tuple[Any, Any, Any]:
-    labels = np.abs(integers(rows, most=6))
-    return numbers(rows, 37, dtype=dtype), labels, numbers(rows, 1, seed=1, dtype=dtype)
+    x, labels = numbers(rows, 37, dtype=dtype), np.abs(integers(rows, most=6))
+    x[:, :2] = np.abs(integers(rows, 2, seed=2, most=95))
+    return x, labels, numbers(rows, 1, seed=1, dtype=dtype)
 
 
 def by_hand(net: Any, x: Any, y: Any, weights: Any) -> float:
@@ -54,11 +69,12 @@ def by_hand(net: Any, x: Any, y: Any, weights: Any) -> float:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("make", [plain, normed, tabled])
 @pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name != "accumulated"])
-def test_a_step_is_a_step_by_hand(name: str, dtype: str) -> None:
+def test_a_step_is_a_step_by_hand(name: str, make: Callable[..., Any], dtype: str) -> None:
     for threads in (1, 2):
         fb.set_num_threads(threads)
-        net, twin = plain(dtype, OPTIMIZERS[name]()), plain(dtype, OPTIMIZERS[name]())
+        net, twin = make(dtype, OPTIMIZERS[name]()), make(dtype, OPTIMIZERS[name]())
         for step, rows in enumerate(ROWS):
             x, y, _ = data(rows, dtype)
             weights = np.random.default_rng(0).random(rows) if step % 2 else None
@@ -67,7 +83,7 @@ def test_a_step_is_a_step_by_hand(name: str, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("make", [plain, frozen])
+@pytest.mark.parametrize("make", [plain, normed, tabled, frozen])
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_any_number_of_threads(name: str, make: Callable[..., Any], dtype: str) -> None:
     found = []
@@ -78,7 +94,7 @@ def test_any_number_of_threads(name: str, make: Callable[..., Any], dtype: str) 
         losses = []
         for rows in (2 * CUT + 1500, CUT):
             x, labels, values = data(rows, dtype)
-            y = labels if make is plain else [labels, values]
+            y = [labels, values] if make is frozen else labels
             losses += [net.train_step(x, y) for _ in range(4)]
         losses += net.fit(x, y, epochs=1, batch_size=1500).loss
         assert (net.params != before).any() and np.isfinite(net.params).all()
@@ -86,24 +102,26 @@ def test_any_number_of_threads(name: str, make: Callable[..., Any], dtype: str) 
     assert found[0] == found[1] == found[2]
 
 
-def test_more_rows_at_a_time_than_a_chain_has() -> None:
+@pytest.mark.parametrize("make", [plain, normed, tabled])
+def test_more_rows_at_a_time_than_a_chain_has(make: Callable[..., Any]) -> None:
     """With 16 threads and more, whole cuts go through both phases together."""
     x, y, _ = data(4 * CUT + 1700, "float32")
     nets = []
     for threads in (1, 16, 17):
         fb.set_num_threads(threads)
-        net = plain("float32", fb.SGD(0.1, momentum=0.9))
+        net = make("float32", fb.SGD(0.1, momentum=0.9))
         nets.append(([net.train_step(x, y) for _ in range(2)], net.params.tobytes()))
     assert nets[0] == nets[1] == nets[2]
 
 
+@pytest.mark.parametrize("make", [plain, normed, tabled])
 @pytest.mark.parametrize("name", ["clipped", "accumulated"])
-def test_what_was_gathered_stays_when_a_late_row_is_bad(name: str) -> None:
+def test_what_was_gathered_stays_when_a_late_row_is_bad(name: str, make: Callable[..., Any]) -> None:
     rows = 2 * CUT + 600
     x, y, _ = data(rows, "float32")
     bad = y.copy()
     bad[-1] = 7
-    net, twin = plain("float32", OPTIMIZERS[name]()), plain("float32", OPTIMIZERS[name]())
+    net, twin = make("float32", OPTIMIZERS[name]()), make("float32", OPTIMIZERS[name]())
     net.train_step(x, y)
     twin.train_step(x, y)
     before = net.grads.copy()

@@ -161,7 +161,8 @@ struct fbp_columns {
     ptrdiff_t ldb;
     const void *center;         /* NULL, or a row */
     void *sum, *product;        /* or NULL */
-    int more;
+    int more;                   /* added to what is there */
+    int goes_on;                /* what is there are the chains over rows before, which go on */
 };
 
 struct fbp_dropout {

@@ -172,7 +172,8 @@ INLINE void column_sums_at(const struct fbp_columns *f, size_t j, const int regi
     vec center[SUM_REGISTERS], sum[SUM_REGISTERS], product[SUM_REGISTERS];
     UNROLL for (int q = 0; q < registers; q++) {
         center[q] = middle ? get_whole(middle + j + q * VL, tail, whole) : vzero();
-        sum[q] = product[q] = vzero();
+        sum[q] = f->goes_on && f->sum ? get_whole((const real *)f->sum + j + q * VL, tail, whole) : vzero();
+        product[q] = f->goes_on && f->product ? get_whole((const real *)f->product + j + q * VL, tail, whole) : vzero();
     }
     for (size_t r = 0; r < f->k; r++) {
         const real *x = (const real *)f->a[r] + f->a0 + j, *y = b + (ptrdiff_t)r * f->ldb + j;
@@ -190,7 +191,7 @@ INLINE void column_sums_at(const struct fbp_columns *f, size_t j, const int regi
 }
 
 /* Over k rows, one chain for each column in the order of the rows: sum = S(a), and product = S(a b); or with a center,
- * sum = S((a - center)^2). Added to what is there where `more`. */
+ * sum = S((a - center)^2). */
 static void column_sums(const struct fbp_columns *f)
 {
     const vtail tail = vtail_of(f->n % VL);

@@ -40,18 +40,15 @@ int fbp_row_parts(const struct fbp_plan *plan, int64_t rows, int threads)
 #define STEP_OPERATIONS 1e7             /* for each thread, worth handing over a part: with fewer, more rows are taken ... */
 #define STEP_ROWS_MOST 2048             /* ... but not more than so many for each */
 
-/* Where that is done: all parameters are those of products, no gate mixes rows, and activations need more memory than weights. Returns
- * how many numbers wait for each weight, 1 or, where the batch is longer than a chain, 2; or 0. */
+/* Where that is done: no gate mixes rows, and activations need more memory than weights. Returns how many numbers wait for each weight,
+ * 1 or, where the batch is longer than a chain, 2; or 0. */
 int fbp_sums_wait(const struct fbp_plan *plan, size_t rows)
 {
     const int wait = rows > FBP_REDUCTION_ROWS ? 2 : 1;
     size_t row = 0;
     if (plan->cuts || plan->alone || rows < 2 * STEP_ROWS) return 0;
-    for (int g = 0; g < plan->gates; g++) {
-        if (plan->gate[g].parameters == 0) continue;
-        if (plan->gate[g].kind != FBP_GATE_DENSE) return 0;
-        row += 2 * plan->gate[g].ld;
-    }
+    for (int g = 0; g < plan->gates; g++)
+        if (plan->gate[g].parameters > 0) row += 2 * plan->gate[g].ld;
     return plan->parameters > 0 && (size_t)wait * plan->parameters <= rows * row / SUMS_SHARE ? wait : 0;
 }
 

@@ -177,39 +177,53 @@ static void unit_product(const struct phase *p, struct turned *turned, const str
     } while ((r = next) < rows);
 }
 
-/* The gradients of a norm's gain and shift: S dZ X^ and S dZ over the batch, cut and added as above; onto what is there if `add`. */
-static void unit_norm(const struct fbp_plan *plan, const struct workspace *ws, size_t rows, const struct unit *u, char *c, char *bias,
-                      int add)
+/* Whether the chains of norms and embeddings over these rows go on from where they wait, and back there: else they are whole ones. */
+static int waits(const struct phase *p) { return p->in_parts && p->rows <= FBP_REDUCTION_ROWS; }
+
+/* c (m x n) = x, which has no gaps, or where `add`, c + x. */
+static void hand_over(const struct fbp_plan *plan, char *c, ptrdiff_t ldc, const char *x, size_t m, size_t n, int add)
 {
-    const struct gate *gate = &plan->gate[u->gate];
-    const struct buffers *b = &ws->gate[u->gate];
-    fbp_sum_columns(plan, rows, (struct fbp_columns){
-        .n = u->j1 - u->j0, .a = b->grad_row, .a0 = (ptrdiff_t)u->j0,
-        .b = fbp_at(plan, b->kept, u->j0), .ldb = (ptrdiff_t)gate->ld,
-        .sum = u->bias ? bias : NULL, .product = c, .more = add});
+    if (add) plan->kernels->add_rows(c, ldc, x, (ptrdiff_t)n, m, n);
+    else for (size_t i = 0; i < m; i++) memcpy(fbp_at(plan, c, i * (size_t)ldc), fbp_at(plan, x, i * n), n * plan->kernels->size);
+}
+
+/* The gradients of a norm's gain and shift: S dZ X^ and S dZ over the batch, cut and added as above; onto what is there if `add`. */
+static void unit_norm(const struct phase *p, const struct unit *u, char *c, char *bias, int add)
+{
+    const struct fbp_plan *plan = p->plan;
+    const struct buffers *b = &p->ws->gate[u->gate];
+    const size_t n = u->j1 - u->j0;
+    char *product = waits(p) ? waiting_at(plan, p->ws->sums, u) : c, *sum = waits(p) ? waiting_biases_at(plan, p->ws->sums, u) : bias;
+    fbp_sum_columns(plan, p->rows, (struct fbp_columns){
+        .n = n, .a = b->grad_row, .a0 = (ptrdiff_t)u->j0,
+        .b = fbp_at(plan, b->kept, u->j0), .ldb = (ptrdiff_t)plan->gate[u->gate].ld,
+        .sum = u->bias ? sum : NULL, .product = product, .more = add && !waits(p), .goes_on = p->before > 0});
+    if (product == c) return;
+    hand_over(plan, c, 0, product, 1, n, add);
+    if (u->bias) hand_over(plan, bias, 0, sum, 1, n, add);
 }
 
 /* The gradient of rows of an embedding: each the sum of dZ wherever its category was named, in the order of the batch, cut and added
  * as above. */
-static void unit_embedding(const struct fbp_plan *plan, const struct workspace *ws, size_t rows, const struct unit *u, char *c,
-                           ptrdiff_t ldc, int add)
+static void unit_embedding(const struct phase *p, const struct unit *u, char *c, ptrdiff_t ldc, int add)
 {
+    const struct fbp_plan *plan = p->plan;
     const struct gate *gate = &plan->gate[u->gate];
-    const struct buffers *b = &ws->gate[u->gate];
+    const struct buffers *b = &p->ws->gate[u->gate];
     const size_t m = u->i1 - u->i0, n = u->j1 - u->j0, columns = gate->width / gate->units, number = u->i0 / fbp_unit_rows(gate);
     size_t e = number ? b->end[number - 1] : 0;
-    _Alignas(64) char partial[UNIT_BYTES];
-    for (size_t cut = 0; cut == 0 || cut < rows; cut += FBP_REDUCTION_ROWS) {
-        const int more = add || cut > 0;
-        char *to = more ? partial : c;
-        const size_t ld = more ? n : (size_t)ldc;
-        for (size_t i = 0; i < m; i++) memset(fbp_at(plan, to, i * ld), 0, n * plan->kernels->size);
+    _Alignas(64) char own[UNIT_BYTES];
+    for (size_t cut = 0; cut == 0 || cut < p->rows; cut += FBP_REDUCTION_ROWS) {
+        const int direct = !waits(p) && !add && cut == 0;
+        char *to = direct ? c : waits(p) ? waiting_at(plan, p->ws->sums, u) : own;
+        const size_t ld = direct ? (size_t)ldc : n;
+        for (size_t i = 0; p->before == 0 && i < m; i++) memset(fbp_at(plan, to, i * ld), 0, n * plan->kernels->size);
         for (; e < b->end[number] && b->element[e] / columns < cut + FBP_REDUCTION_ROWS; e++) {
             const size_t r = b->element[e] / columns, k = b->element[e] % columns;
             plan->kernels->add_rows(fbp_at(plan, to, (b->category[b->element[e]] - u->i0) * ld), 0,
                                     fbp_at(plan, b->grad, r * gate->ld + k * gate->units + u->j0), 0, 1, n);
         }
-        if (more) plan->kernels->add_rows(c, ldc, partial, (ptrdiff_t)ld, m, n);
+        if (to != c) hand_over(plan, c, ldc, to, m, n, add || cut > 0);
     }
 }
 
@@ -218,8 +232,8 @@ static void unit_gradient(const struct phase *p, struct turned *turned, const st
 {
     switch (p->plan->gate[u->gate].kind) {
     case FBP_GATE_DENSE: unit_product(p, turned, u, c, ldc, add ? FBP_ADD : FBP_STORE, 0, bias); break;
-    case FBP_GATE_EMBEDDING: unit_embedding(p->plan, p->ws, p->rows, u, c, ldc, add); break;
-    default: unit_norm(p->plan, p->ws, p->rows, u, c, bias, add);
+    case FBP_GATE_EMBEDDING: unit_embedding(p, u, c, ldc, add); break;
+    default: unit_norm(p, u, c, bias, add);
     }
 }
 
@@ -253,7 +267,7 @@ static void run_unit(const struct phase *p, struct turned *turned, const struct 
     void *w = weights_at(plan, gate, u->i0, u->j0, &ld);
     int updated = 0;
     if (what == FBP_SUMS) {
-        unit_product(p, turned, u, waiting_at(plan, ws->sums, u), (ptrdiff_t)cols, FBP_STORE, 0, waiting_biases_at(plan, ws->sums, u));
+        unit_gradient(p, turned, u, waiting_at(plan, ws->sums, u), (ptrdiff_t)cols, waiting_biases_at(plan, ws->sums, u), 0);
         return;
     }
     if (what == FBP_TOTALS) {           /* grads, which other batches may have filled, is left as it is until all rows were found good */
