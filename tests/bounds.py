@@ -293,7 +293,7 @@ def deactivate(name: str, O: Bounded, dO: Bounded, Z: Bounded, a: float | None =
         case "sigmoid":
             return dO * O * (one - O)
         case "tanh":
-            return dO * (one - O * O)
+            return dO * ((one + O) * (one - O))
         case "softplus":
             return dO * O.function(-np.expm1(-O.value), np.exp(O.error - O.value))
         case "softmax":

@@ -111,8 +111,8 @@ FORWARD(sigmoid_forward, vsigmoid(c))                                    /* 1 / 
 BACKWARD(sigmoid_backward, c * (*o * (vset1(1) - *o)))
 FORWARD(relu_forward, vmax(vzero(), c))                                  /* max(0, z)                [O > 0]              */
 BACKWARD(relu_backward, vrelu_grad(c, *o))
-FORWARD(tanh_forward, vtanh(c))                                          /* tanh z                   1 - O^2              */
-BACKWARD(tanh_backward, c * vfnma(*o, *o, vset1(1)))
+FORWARD(tanh_forward, vtanh(c))                                          /* tanh z                   (1 + O) (1 - O)      */
+BACKWARD(tanh_backward, c * ((vset1(1) + *o) * (vset1(1) - *o)))
 FORWARD(softplus_forward, vsoftplus(c))                                  /* log(1 + e^z)             1 - e^-O             */
 BACKWARD(softplus_backward, c * vsoftplus_slope(*o))
 FORWARD(leaky_relu_forward, where_positive(c, c, A * c))                 /* z, or a z for z <= 0     1, or a for O <= 0   */
@@ -250,9 +250,9 @@ static void log_softmax_backward(const struct fbp_tile *t)
 #define ACTIVATIONS                                                                                                          \
     {                                                                                                                        \
         [FBP_IDENTITY] = {"identity", 1, FBP_STORE, FBP_STORE, 0, NAN, NULL, NULL},                                          \
-        [FBP_SIGMOID] = {"sigmoid", 1, FBP_STORE, FBP_STORE, 0, NAN, sigmoid_forward, sigmoid_backward},                     \
+        [FBP_SIGMOID] = {"sigmoid", 1, FBP_STORE, FBP_SIGMOID_GRAD, 0, NAN, sigmoid_forward, sigmoid_backward},              \
         [FBP_RELU_ACT] = {"relu", 1, FBP_RELU, FBP_RELU_GRAD, 0, NAN, relu_forward, relu_backward},                          \
-        [FBP_TANH] = {"tanh", 1, FBP_STORE, FBP_STORE, 0, NAN, tanh_forward, tanh_backward},                                 \
+        [FBP_TANH] = {"tanh", 1, FBP_STORE, FBP_TANH_GRAD, 0, NAN, tanh_forward, tanh_backward},                             \
         [FBP_SOFTMAX] = {"softmax", 0, FBP_STORE, FBP_STORE, 0, NAN, softmax_forward, softmax_backward},                     \
         [FBP_SOFTPLUS] = {"softplus", 1, FBP_STORE, FBP_STORE, 0, NAN, softplus_forward, softplus_backward},                 \
         [FBP_LEAKY_RELU] = {"leaky_relu", 1, FBP_STORE, FBP_STORE, 0, 0.01, leaky_relu_forward, leaky_relu_backward},        \

@@ -19,6 +19,8 @@ enum fbp_epilogue {
     FBP_STORE,        /* C = S                    */
     FBP_RELU,         /* C = max(0, S)            */
     FBP_RELU_GRAD,    /* C = S [O > 0]            */
+    FBP_TANH_GRAD,    /* C = S (1 + O) (1 - O)    */
+    FBP_SIGMOID_GRAD, /* C = S O (1 - O)          */
     FBP_ADD,          /* C = C + S                */
     FBP_AXPY,         /* C = C + alpha S          */
 };
@@ -60,9 +62,9 @@ struct fbp_gemm {
     ptrdiff_t ldstart;
     void *c;
     ptrdiff_t ldc;
-    int epilogue;               /* gemm_rows, k > 1024: one that does not read C, where chains wait on their way */
+    int epilogue;               /* gemm_rows, k > 1024: none that reads C, where chains wait on their way; gemm_cols: FBP_STORE or one that does */
     double alpha;               /* FBP_AXPY */
-    const void *o;              /* FBP_RELU_GRAD: outputs whose derivative is wanted */
+    const void *o;              /* the epilogues of gradients: outputs whose derivative is wanted */
     ptrdiff_t ldo;
     int second;
     const void *const *x;       /* m pointers to rows of X */

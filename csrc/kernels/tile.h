@@ -118,25 +118,32 @@ INLINE void tile_second(const int mr, const int nv, const struct tile *t, vec ac
 }
 
 /* What an epilogue makes of a register v of S: it needs a number, and but for CLIP the same register of O or of C. */
-enum ending { CLIP, GRAD, UPDATE };
+enum ending { CLIP, STEP, SMOOTH, UPDATE };
+INLINE int reads_o(const enum ending how) { return how == STEP || how == SMOOTH; }
+INLINE int is_gradient(const struct tile *t) { return t->epilogue >= FBP_RELU_GRAD && t->epilogue <= FBP_SIGMOID_GRAD; }
 INLINE vec number_of(const struct tile *t)
 {
     switch (t->epilogue) {
-    case FBP_RELU: return vzero();
-    case FBP_ADD: return vset1(1);
+    case FBP_RELU: case FBP_SIGMOID_GRAD: return vzero();
+    case FBP_ADD: case FBP_TANH_GRAD: return vset1(1);
     case FBP_AXPY: return vset1(t->alpha);
     default: return vset1(-(real)INFINITY);
     }
 }
 INLINE vec ended(const enum ending how, vec v, vec number, vec old)
 {
-    return how == CLIP ? vmax(number, v) : how == GRAD ? vrelu_grad(v, old) : vfma(number, v, old);
+    switch (how) {
+    case CLIP: return vmax(number, v);
+    case STEP: return vrelu_grad(v, old);
+    case SMOOTH: return v * ((number + old) * (vset1(1) - old));
+    default: return vfma(number, v, old);
+    }
 }
 
 INLINE void tile_ended(const int mr, const int nv, const struct tile *t, vec acc[][NV], const int full, vtail last, const enum ending how)
 {
-    const real *old = how == GRAD ? t->o : t->c;
-    const ptrdiff_t ld = how == GRAD ? t->ldo : t->ldc;
+    const real *old = reads_o(how) ? t->o : t->c;
+    const ptrdiff_t ld = reads_o(how) ? t->ldo : t->ldc;
     const vec number = number_of(t);
     UNROLL for (int i = 0; i < mr; i++) {
         if (i > 0 && how != CLIP) old = below(old, ld);
@@ -148,12 +155,10 @@ INLINE void tile_ended(const int mr, const int nv, const struct tile *t, vec acc
 INLINE void tile_store(const int mr, const int nv, const struct tile *t, vec acc[][NV], const int full, const int rows_form)
 {
     const vtail last = vtail_of(full ? VL : t->last);
-    switch (t->epilogue) {
-    case FBP_STORE: break;
-    case FBP_RELU: tile_ended(mr, nv, t, acc, full, last, CLIP); break;
-    case FBP_RELU_GRAD: tile_ended(mr, nv, t, acc, full, last, GRAD); break;
-    default: tile_ended(mr, nv, t, acc, full, last, UPDATE);
-    }
+    if (t->epilogue >= FBP_ADD) tile_ended(mr, nv, t, acc, full, last, UPDATE);
+    else if (rows_form && t->epilogue == FBP_RELU) tile_ended(mr, nv, t, acc, full, last, CLIP);
+    else if (rows_form && t->epilogue == FBP_RELU_GRAD) tile_ended(mr, nv, t, acc, full, last, STEP);
+    else if (rows_form && is_gradient(t)) tile_ended(mr, nv, t, acc, full, last, SMOOTH);
     const int second = rows_form ? t->second : FBP_NO_SECOND;
     if (!second || t->c2 != t->c) tile_write(mr, nv, t->c, t->ldc, acc, full, last);
     if (!second) return;
@@ -188,9 +193,9 @@ INLINE void tile_end(const int mr, const int nv, const struct tile *t, vec acc[]
             UNROLL for (int j = 0; j < nv; j++) acc[i][j] = vfma(v, bv[q][j], acc[i][j]);
         }
         if (i > 0) c = below(c, ldc);
-        if (i > 0 && how == GRAD) o = below(o, ldo);
+        if (i > 0 && reads_o(how)) o = below(o, ldo);
         UNROLL for (int j = 0; j < nv; j++)
-            vstore(c + j * VL, ended(how, acc[i][j], number, how == CLIP ? number : vload((how == GRAD ? o : c) + j * VL)));
+            vstore(c + j * VL, ended(how, acc[i][j], number, how == CLIP ? number : vload((reads_o(how) ? o : c) + j * VL)));
     }
     if (ones)
         UNROLL for (int q = 0; q < ROW_STEPS; q++)
@@ -217,13 +222,13 @@ INLINE void tile_rows(const int mr, const int nv, const int far, const struct ti
     const size_t k = t->k;
     tile_start(mr, nv, t, acc);
     UNROLL for (int i = 0; i < mr; i++) a[i] = t->a[i] + t->a0;
-    if (t->epilogue == FBP_RELU_GRAD && k >= PREFETCH_FROM)
+    if (is_gradient(t) && k >= PREFETCH_FROM)
         UNROLL for (int i = 0; i < mr; i++)
             UNROLL for (int j = 0; j < nv; j++) __builtin_prefetch(t->o + i * t->ldo + j * VL, 0);
     if (far)
         UNROLL for (int i = 0; i < mr; i++)
             UNROLL for (int j = 0; j < nv; j++) __builtin_prefetch(t->c + i * t->ldc + j * VL, 1);
-    const int by_rows = ends_by_rows(t) && t->epilogue <= FBP_RELU_GRAD && t->second == FBP_NO_SECOND;
+    const int by_rows = ends_by_rows(t) && t->epilogue < FBP_ADD && t->second == FBP_NO_SECOND;
     const size_t steps = by_rows ? k - ROW_STEPS : k;
     TWICE for (size_t p = 0; p < steps; p++, b += ldb) {
         const real *at[MR];
@@ -236,7 +241,8 @@ INLINE void tile_rows(const int mr, const int nv, const int far, const struct ti
     if (by_rows) {
         const real *x[MR];
         UNROLL for (int i = 0; i < mr; i++) x[i] = a[i] + steps;
-        if (t->epilogue == FBP_RELU_GRAD) tile_end(mr, nv, t, acc, b, x, 1, 0, GRAD);
+        if (t->epilogue == FBP_RELU_GRAD) tile_end(mr, nv, t, acc, b, x, 1, 0, STEP);
+        else if (is_gradient(t)) tile_end(mr, nv, t, acc, b, x, 1, 0, SMOOTH);
         else tile_end(mr, nv, t, acc, b, x, 1, 0, CLIP);
     } else {
         tile_finish(mr, nv, t, acc, 1);
@@ -261,7 +267,7 @@ INLINE void tile_cols(const int mr, const int nv, const int ones, const struct t
     if (t->epilogue >= FBP_ADD && k >= PREFETCH_FROM)               /* C is read at the end, and may lie in memory */
         UNROLL for (int i = 0; i < rows; i++)
             UNROLL for (int j = 0; j < nv; j++) __builtin_prefetch(t->c + i * t->ldc + j * VL, 1);
-    const int by_rows = ends_by_rows(t) && t->epilogue != FBP_RELU_GRAD;
+    const int by_rows = ends_by_rows(t);
     const size_t steps = by_rows ? k - ROW_STEPS : k;
     TWICE for (size_t p = 0; p < steps; p++, b += ldb) {
         const real *row = a[p] + a0, *at[MR];
