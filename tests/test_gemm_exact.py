@@ -20,14 +20,14 @@ SIZES = 67  # largest size in each dimension: more than two tiles or panels of a
 MOST = 9  # largest factor
 ALPHA = -3
 FORMS = {"forward": 0, "input_gradient": 1, "weight_gradient": 2}
-EPILOGUES = ("store", "relu", "relu_grad", "tanh_grad", "sigmoid_grad", "add", "axpy")  # enum fbp_epilogue
+EPILOGUES = ("store", "relu", "relu_grad", "tanh_grad", "sigmoid_grad", "slope_grad", "add", "axpy")  # enum fbp_epilogue
 READS_C = ("add", "axpy")
 EPILOGUES_OF = {form: EPILOGUES if form != "weight_gradient" else ("store", *READS_C) for form in FORMS}
 SECONDS = ("", "sum", "sum_relu", "delta_relu")  # enum fbp_second
 GUARD = 67  # elements before and after C that must stay as they are
 COMBINATIONS = {form: list(itertools.product((0, 1), (False, True), EPILOGUES_OF[form])) for form in FORMS}  # packed, start given
 
-TWO_TILES = list(itertools.product((0, 1), EPILOGUES[:5], SECONDS[1:], (False, True)))  # packed, ..., C2 in the place of C
+TWO_TILES = list(itertools.product((0, 1), EPILOGUES[:6], SECONDS[1:], (False, True)))  # packed, ..., C2 in the place of C
 
 A = integers(SIZES, SIZES, most=MOST, seed=1)
 B = integers(SIZES, SIZES, most=MOST, seed=2)
@@ -63,6 +63,8 @@ def wanted(epilogue: str, S: Array, c: Array, o: Array) -> Array:
             return S * (1 + o) * (1 - o)
         case "sigmoid_grad":
             return S * o * (1 - o)
+        case "slope_grad":
+            return S * o
         case "add":
             return c + S
         case "axpy":

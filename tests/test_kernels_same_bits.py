@@ -79,6 +79,8 @@ def chain(form: str, epilogue: str, data: tuple[Array, ...], start_given: bool) 
                 s = s * ((one + o[i, j]) * (one - o[i, j]))
             case "sigmoid_grad":
                 s = s * (o[i, j] * (one - o[i, j]))
+            case "slope_grad":
+                s = s * o[i, j]
             case "add":
                 s = c[i, j] + s
             case "axpy":

@@ -21,6 +21,7 @@ enum fbp_epilogue {
     FBP_RELU_GRAD,    /* C = S [O > 0]            */
     FBP_TANH_GRAD,    /* C = S (1 + O) (1 - O)    */
     FBP_SIGMOID_GRAD, /* C = S O (1 - O)          */
+    FBP_SLOPE_GRAD,   /* C = S O, finite slopes that were kept */
     FBP_ADD,          /* C = C + S                */
     FBP_AXPY,         /* C = C + alpha S          */
 };

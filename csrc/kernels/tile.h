@@ -117,25 +117,26 @@ INLINE void tile_second(const int mr, const int nv, const struct tile *t, vec ac
     tile_write(mr, nv, t->c2, t->ldc2, acc, full, last);
 }
 
-/* What an epilogue makes of a register v of S: it needs a number, and but for CLIP the same register of O or of C. */
+/* What an epilogue makes of a register v of S: it needs numbers, and but for CLIP the same register of O or of C. */
 enum ending { CLIP, STEP, SMOOTH, UPDATE };
 INLINE int reads_o(const enum ending how) { return how == STEP || how == SMOOTH; }
-INLINE int is_gradient(const struct tile *t) { return t->epilogue >= FBP_RELU_GRAD && t->epilogue <= FBP_SIGMOID_GRAD; }
+INLINE int is_gradient(const struct tile *t) { return t->epilogue >= FBP_RELU_GRAD && t->epilogue < FBP_ADD; }
 INLINE vec number_of(const struct tile *t)
 {
     switch (t->epilogue) {
-    case FBP_RELU: case FBP_SIGMOID_GRAD: return vzero();
+    case FBP_RELU: case FBP_SIGMOID_GRAD: case FBP_SLOPE_GRAD: return vzero();
     case FBP_ADD: case FBP_TANH_GRAD: return vset1(1);
     case FBP_AXPY: return vset1(t->alpha);
     default: return vset1(-(real)INFINITY);
     }
 }
-INLINE vec ended(const enum ending how, vec v, vec number, vec old)
+INLINE vec share_of_o(const struct tile *t) { return t->epilogue == FBP_SLOPE_GRAD ? vzero() : vset1(1); }
+INLINE vec ended(const enum ending how, vec v, vec number, vec share, vec old)
 {
     switch (how) {
     case CLIP: return vmax(number, v);
     case STEP: return vrelu_grad(v, old);
-    case SMOOTH: return v * ((number + old) * (vset1(1) - old));
+    case SMOOTH: return v * ((number + old) * vfnma(share, old, vset1(1)));       /* the last is 1 - O, or 1 */
     default: return vfma(number, v, old);
     }
 }
@@ -144,10 +145,11 @@ INLINE void tile_ended(const int mr, const int nv, const struct tile *t, vec acc
 {
     const real *old = reads_o(how) ? t->o : t->c;
     const ptrdiff_t ld = reads_o(how) ? t->ldo : t->ldc;
-    const vec number = number_of(t);
+    const vec number = number_of(t), share = share_of_o(t);
     UNROLL for (int i = 0; i < mr; i++) {
         if (i > 0 && how != CLIP) old = below(old, ld);
-        UNROLL for (int j = 0; j < nv; j++) acc[i][j] = ended(how, acc[i][j], number, how == CLIP ? number : load_part(old, j, nv, full, last));
+        UNROLL for (int j = 0; j < nv; j++)
+            acc[i][j] = ended(how, acc[i][j], number, share, how == CLIP ? number : load_part(old, j, nv, full, last));
     }
 }
 
@@ -180,7 +182,7 @@ INLINE void tile_end(const int mr, const int nv, const struct tile *t, vec acc[]
                      const int rows_form, const int ones, const enum ending how)
 {
     const int rows = mr - ones;
-    const vec number = number_of(t);
+    const vec number = number_of(t), share = share_of_o(t);
     const ptrdiff_t ldb = t->ldb, ldc = t->ldc, ldo = t->ldo;
     const real *o = t->o;
     real *c = t->c;
@@ -195,7 +197,7 @@ INLINE void tile_end(const int mr, const int nv, const struct tile *t, vec acc[]
         if (i > 0) c = below(c, ldc);
         if (i > 0 && reads_o(how)) o = below(o, ldo);
         UNROLL for (int j = 0; j < nv; j++)
-            vstore(c + j * VL, ended(how, acc[i][j], number, how == CLIP ? number : vload((reads_o(how) ? o : c) + j * VL)));
+            vstore(c + j * VL, ended(how, acc[i][j], number, share, how == CLIP ? number : vload((reads_o(how) ? o : c) + j * VL)));
     }
     if (ones)
         UNROLL for (int q = 0; q < ROW_STEPS; q++)
