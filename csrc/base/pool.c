@@ -171,24 +171,28 @@ static void wake_up(void)
 }
 
 #define TRIAL_OPERATIONS 5e7    /* longer work is worth two threads wherever they are */
-#define TRIAL_CALLS 3           /* times each way in a trial */
-#define TRIAL_EVERY 256         /* calls */
+#define TRIAL_CALLS 3           /* times each way in a trial; of work worth waking a worker, which the first in company does: */
+#define TRIAL_LONG_CALLS 2
+#define TRIAL_EVERY 256         /* calls, most */
 #define TRIAL_AGAIN 2.5e8       /* operations done alone, 2 ms or so, after which company may try again: the core that was away may be back, */
-#define TRIAL_LEAST 32          /* but not before so many calls */
+#define TRIAL_LEAST 24          /* but not before so many calls */
+#define TRIAL_TRUST 8           /* times as long it goes on in company: a call alone costs more there than one in company here */
 #define TRIAL_GAIN 0.95         /* company must take at most so much of the time alone: it needs a core, and some time between two calls as well */
 
 /* A trial: some calls alone, and as many in company. */
-static int in_trial(unsigned call) { return call < 2 * TRIAL_CALLS; }
+static unsigned trial_calls(const struct fbp_trial *trial) { return trial->operations > WAKE_OPERATIONS ? TRIAL_LONG_CALLS : TRIAL_CALLS; }
+static int in_trial(const struct fbp_trial *trial, unsigned call) { return call < 2 * trial_calls(trial); }
 
 /* Calls from the begin of one trial to that of the next. */
 static unsigned trial_period(const struct fbp_trial *trial)
 {
-    const double again = TRIAL_AGAIN / trial->operations;
-    return trial->company || again > TRIAL_EVERY ? TRIAL_EVERY : again < TRIAL_LEAST ? TRIAL_LEAST : (unsigned)again;
+    const double alone = TRIAL_AGAIN / trial->operations;
+    const double calls = (alone < TRIAL_LEAST ? TRIAL_LEAST : alone) * (trial->company ? TRIAL_TRUST : 1);
+    return calls > TRIAL_EVERY ? TRIAL_EVERY : (unsigned)calls;
 }
 
 /* Whether the last trial found this work done sooner alone, and the next has not begun. */
-static int better_alone(const struct fbp_trial *trial) { return trial->calls > 0 && !in_trial(trial->calls - 1) && !trial->company; }
+static int better_alone(const struct fbp_trial *trial) { return trial->calls > 0 && !in_trial(trial, trial->calls - 1) && !trial->company; }
 
 /* The trial of this kind of work, maybe a new one. */
 static struct fbp_trial *trial_of(struct fbp_trials *trials, double operations)
@@ -268,24 +272,25 @@ void fbp_trial_begin(struct fbp_team *team, struct fbp_trials *trials, double op
     struct fbp_trial *trial = trial_of(trials, operations);
     if (trial->calls >= trial_period(trial)) trial->calls = 0;
     const unsigned call = trial->calls;
-    const int company = in_trial(call) ? call >= TRIAL_CALLS : trial->seconds[1] < TRIAL_GAIN * trial->seconds[0];
-    if (in_trial(call) && company && team->here == 1) return;           /* called, and not there yet */
+    const int testing = in_trial(trial, call);
+    const int company = testing ? call >= trial_calls(trial) : trial->seconds[1] < TRIAL_GAIN * trial->seconds[0];
+    if (testing && company && team->here == 1) return;                  /* called, and not there yet */
     team->trial = trial;
     trial->calls++;
     trial->company = company;
     if (call == 0) trial->seconds[0] = trial->seconds[1] = 1e9;
     if (!company) team->threads = 1;
-    if (in_trial(call)) trial->began = fbp_seconds();
+    if (testing) trial->began = fbp_seconds();
 }
 
 void fbp_trial_end(struct fbp_team *team)
 {
     struct fbp_trial *trial = team->trial;
     team->threads = team->here;
-    if (trial == NULL || !in_trial(trial->calls - 1)) return;
+    if (trial == NULL || !in_trial(trial, trial->calls - 1)) return;
     const double seconds = fbp_seconds() - trial->began;
     if (seconds < trial->seconds[trial->company]) trial->seconds[trial->company] = seconds;
-    if (trial->calls == TRIAL_CALLS && atomic_load(&pool.asleep) > 0) wake_up();
+    if (trial->calls == trial_calls(trial) && atomic_load(&pool.asleep) > 0) wake_up();
 }
 
 void fbp_lock_create(struct fbp_lock *lock, atomic_int *forked)
