@@ -11,14 +11,14 @@
 #define PHILOX_WORDS (4 * PHILOX_LANES * PHILOX_GROUPS) /* at a time */
 
 /* Words 4 first .. 4 first + PHILOX_WORDS of the stream: those of as many blocks as there are lanes in the groups. Of the 64 bits of a
- * word, the lower half counts. Lanes 0, 2, .. hold the first half of a group's blocks, 1, 3, .. the second (`order`): so words 0, 1 and
+ * word, the lower half counts. Lanes 0, 2, .. hold the first half of a group's blocks, 1, 3, .. the second: so words 0, 1 and
  * words 2, 3 of the blocks lie in order when the even lanes are put together, then the odd ones. */
-INLINE void philox_words(const struct fbp_dropout *f, uint64_t first, const uint64_t *order, uint32_t *word)
+INLINE void philox_words(const struct fbp_dropout *f, uint64_t first, uint32_t *word)
 {
     vwide c[PHILOX_GROUPS][4];
     uint32_t k0 = (uint32_t)f->seed, k1 = (uint32_t)(f->seed >> 32);
     vwide blocks;
-    memcpy(&blocks, order, sizeof blocks);
+    UNROLL for (int l = 0; l < PHILOX_LANES; l++) blocks[l] = (uint64_t)(l % 2 * (PHILOX_LANES / 2) + l / 2);
     blocks += first;
     UNROLL for (int g = 0; g < PHILOX_GROUPS; g++) {
         c[g][0] = blocks + (uint64_t)(g * PHILOX_LANES);
@@ -43,9 +43,7 @@ static void dropout(const struct fbp_dropout *f)
 {
     typedef uint32_t words __attribute__((vector_size(VL * sizeof(uint32_t))));
     uint32_t word[PHILOX_WORDS + VL] = {0};         /* a register may begin with the last of them */
-    uint64_t order[PHILOX_LANES];
     uint64_t at = 0, end = 0;                       /* elements whose words are there */
-    for (int l = 0; l < PHILOX_LANES; l++) order[l] = (uint64_t)(l % 2 * (PHILOX_LANES / 2) + l / 2);
     const vuint factor = vbits(vset1((real)(1 / (1 - f->rate))));
     for (size_t i = 0; i < f->m; i++) {
         const real *x = f->x[i];
@@ -54,7 +52,7 @@ static void dropout(const struct fbp_dropout *f)
         for (size_t j = 0; j < f->n;) {
             if (element < at || element >= end) {
                 at = element / 4 * 4, end = at + PHILOX_WORDS;
-                philox_words(f, at / 4, order, word);
+                philox_words(f, at / 4, word);
             }
             size_t left = end - element < f->n - j ? (size_t)(end - element) : f->n - j;
             for (const uint32_t *w = word + (element - at); left > 0; w += VL) {

@@ -133,7 +133,7 @@ struct workspace {
     struct fbp_array *x;            /* of the caller's in a training step: one for each input */
     struct fbp_targets *y;          /* ... for each output */
     atomic_int bad;                 /* status of the call at work */
-    char *sums, *totals;            /* where both wait, unit by unit and then the biases of each gate; NULL where they never do */
+    char *sums, *totals;            /* chains of dW that wait, and totals of ended ones: unit by unit, then the biases of each gate; or NULL */
     struct turned *turned;          /* see operands.h: of each of the first `turning` threads */
     int turning;
     struct workspace *next;         /* in the list of free ones */
