@@ -131,7 +131,7 @@ INLINE void panel_columns(const struct fbp_gemm *g, struct tile *t, size_t i, si
                 take_lines((real *)g->next + (ptrdiff_t)i * g->ldnext + j + q, g->ldnext, mr, nv);
             }
             t->sums = ones ? (real *)g->sums + j + q : NULL;
-            (!rows_form ? ones ? ones_tiles : cols_tiles : t->far ? far_tiles : rows_tiles)[mr][nv - 1](t);
+            (rows_form ? rows_tiles : ones ? ones_tiles : cols_tiles)[mr][nv - 1](t);
             if (g->after) g->after(g->context, i, j + q, mr - (size_t)ones, n);
             if (one || (q += n) >= cols) break;
         }

@@ -168,9 +168,10 @@ INLINE void tile_store(const int mr, const int nv, const struct tile *t, vec acc
     else tile_second(mr, nv, t, acc, full, last, 0);
 }
 
-INLINE void tile_finish(const int mr, const int nv, const struct tile *t, vec acc[][NV], const int rows_form)
+/* often: full tiles end here often enough for code of their own, without masks. */
+INLINE void tile_finish(const int mr, const int nv, const struct tile *t, vec acc[][NV], const int rows_form, const int often)
 {
-    if (t->last == (size_t)VL) tile_store(mr, nv, t, acc, 1, rows_form);
+    if (often && t->last == (size_t)VL) tile_store(mr, nv, t, acc, 1, rows_form);
     else tile_store(mr, nv, t, acc, 0, rows_form);
 }
 
@@ -214,25 +215,11 @@ INLINE void tile_fma(const int mr, const int nv, vec acc[][NV], const vec bv[], 
 
 INLINE int ends_by_rows(const struct tile *t) { return ROW_STEPS > 0 && t->k > ROW_STEPS && t->last == (size_t)VL; }
 
-/* a_k = a[i][a0 + k]; far: B and C are asked for early */
-INLINE void tile_rows(const int mr, const int nv, const int far, const struct tile *t)
+/* Steps from .. to of rows a, with B from b on; returns where b is then. far: B is asked for early. */
+INLINE const real *rows_steps(const int mr, const int nv, const int far, vec acc[][NV], const real *const a[], const real *b, ptrdiff_t ldb,
+                              ptrdiff_t from, ptrdiff_t to)
 {
-    vec acc[MR][NV];
-    const real *a[MR];
-    const real *b = t->b;
-    const ptrdiff_t ldb = t->ldb;
-    const size_t k = t->k;
-    tile_start(mr, nv, t, acc);
-    UNROLL for (int i = 0; i < mr; i++) a[i] = t->a[i] + t->a0;
-    if (is_gradient(t) && k >= PREFETCH_FROM)
-        UNROLL for (int i = 0; i < mr; i++)
-            UNROLL for (int j = 0; j < nv; j++) __builtin_prefetch(t->o + i * t->ldo + j * VL, 0);
-    if (far)
-        UNROLL for (int i = 0; i < mr; i++)
-            UNROLL for (int j = 0; j < nv; j++) __builtin_prefetch(t->c + i * t->ldc + j * VL, 1);
-    const int by_rows = ends_by_rows(t) && t->epilogue < FBP_ADD && t->second == FBP_NO_SECOND;
-    const size_t steps = by_rows ? k - ROW_STEPS : k;
-    TWICE for (size_t p = 0; p < steps; p++, b += ldb) {
+    TWICE for (ptrdiff_t p = from; p < to; p++, b += ldb) {
         const real *at[MR];
         vec bv[NV];
         UNROLL for (int j = 0; j < nv; j++) bv[j] = vload(b + j * VL);
@@ -240,14 +227,38 @@ INLINE void tile_rows(const int mr, const int nv, const int far, const struct ti
         UNROLL for (int i = 0; i < mr; i++) at[i] = a[i] + p;
         tile_fma(mr, nv, acc, bv, at);
     }
+    return b;
+}
+
+/* a_k = a[i][a0 + k] */
+INLINE void tile_rows(const int mr, const int nv, const struct tile *t)
+{
+    vec acc[MR][NV];
+    const real *a[MR];
+    const real *b = t->b;
+    const size_t k = t->k;
+    tile_start(mr, nv, t, acc);
+    UNROLL for (int i = 0; i < mr; i++) a[i] = t->a[i];
+    if (is_gradient(t) && k >= PREFETCH_FROM)
+        UNROLL for (int i = 0; i < mr; i++)
+            UNROLL for (int j = 0; j < nv; j++) __builtin_prefetch(t->o + i * t->ldo + j * VL, 0);
+    const int by_rows = ends_by_rows(t) && t->epilogue < FBP_ADD && t->second == FBP_NO_SECOND;
+    const ptrdiff_t end = t->a0 + (ptrdiff_t)(by_rows ? k - ROW_STEPS : k);
+    if (t->far) {
+        UNROLL for (int i = 0; i < mr; i++)
+            UNROLL for (int j = 0; j < nv; j++) __builtin_prefetch(t->c + i * t->ldc + j * VL, 1);
+        b = rows_steps(mr, nv, 1, acc, a, b, t->ldb, t->a0, end);
+    } else {
+        b = rows_steps(mr, nv, 0, acc, a, b, t->ldb, t->a0, end);
+    }
     if (by_rows) {
         const real *x[MR];
-        UNROLL for (int i = 0; i < mr; i++) x[i] = a[i] + steps;
+        UNROLL for (int i = 0; i < mr; i++) x[i] = a[i] + end;
         if (t->epilogue == FBP_RELU_GRAD) tile_end(mr, nv, t, acc, b, x, 1, 0, STEP);
         else if (is_gradient(t)) tile_end(mr, nv, t, acc, b, x, 1, 0, SMOOTH);
         else tile_end(mr, nv, t, acc, b, x, 1, 0, CLIP);
     } else {
-        tile_finish(mr, nv, t, acc, 1);
+        tile_finish(mr, nv, t, acc, 1, ROW_STEPS == 0);
     }
 }
 
@@ -286,7 +297,7 @@ INLINE void tile_cols(const int mr, const int nv, const int ones, const struct t
         if (t->epilogue >= FBP_ADD) tile_end(mr, nv, t, acc, b, x, 0, ones, UPDATE);
         else tile_end(mr, nv, t, acc, b, x, 0, ones, CLIP);
     } else {
-        tile_finish(rows, nv, t, acc, 0);
+        tile_finish(rows, nv, t, acc, 0, ROW_STEPS == 0);
     }
     if (ones)
         UNROLL for (int j = 0; j < nv; j++) {
@@ -323,7 +334,7 @@ INLINE void tile_wide(const int mr, const int panels, const struct tile *t)
         one.o = t->o ? t->o + q * NR : NULL;
         one.x0 = t->x0 + q * NR;
         one.c2 = t->second ? t->c2 + q * NR : NULL;
-        tile_finish(mr, NV, &one, acc[q], 1);
+        tile_finish(mr, NV, &one, acc[q], 1, 1);
     }
 }
 
@@ -331,21 +342,17 @@ INLINE void tile_wide(const int mr, const int panels, const struct tile *t)
  * MR / p. */
 typedef void tile_fn(const struct tile *);
 #define DEFINE_TILES(mr)                                                                        \
-    static AS_WRITTEN void tile_rows_##mr##_1(const struct tile *t) { tile_rows(mr, 1, 0, t); } \
-    static AS_WRITTEN void tile_rows_##mr##_2(const struct tile *t) { tile_rows(mr, 2, 0, t); } \
-    static AS_WRITTEN void tile_far_##mr##_1(const struct tile *t) { tile_rows(mr, 1, 1, t); }  \
-    static AS_WRITTEN void tile_far_##mr##_2(const struct tile *t) { tile_rows(mr, 2, 1, t); }  \
+    static AS_WRITTEN void tile_rows_##mr##_1(const struct tile *t) { tile_rows(mr, 1, t); }    \
+    static AS_WRITTEN void tile_rows_##mr##_2(const struct tile *t) { tile_rows(mr, 2, t); }    \
     static AS_WRITTEN void tile_cols_##mr##_1(const struct tile *t) { tile_cols(mr, 1, 0, t); } \
     static AS_WRITTEN void tile_cols_##mr##_2(const struct tile *t) { tile_cols(mr, 2, 0, t); } \
     static AS_WRITTEN void tile_ones_##mr##_1(const struct tile *t) { tile_cols(mr, 1, 1, t); } \
     static AS_WRITTEN void tile_ones_##mr##_2(const struct tile *t) { tile_cols(mr, 2, 1, t); }
 #define ROWS_ENTRY(mr) [mr] = {tile_rows_##mr##_1, tile_rows_##mr##_2},
-#define FAR_ENTRY(mr) [mr] = {tile_far_##mr##_1, tile_far_##mr##_2},
 #define COLS_ENTRY(mr) [mr] = {tile_cols_##mr##_1, tile_cols_##mr##_2},
 #define ONES_ENTRY(mr) [mr] = {tile_ones_##mr##_1, tile_ones_##mr##_2},
 TILE_ROWS(DEFINE_TILES)
 static tile_fn *const rows_tiles[MR + 1][NV] = {TILE_ROWS(ROWS_ENTRY)};
-static tile_fn *const far_tiles[MR + 1][NV] = {TILE_ROWS(FAR_ENTRY)};
 static tile_fn *const cols_tiles[MR + 1][NV] = {TILE_ROWS(COLS_ENTRY)};
 static tile_fn *const ones_tiles[MR + 1][NV] = {TILE_ROWS(ONES_ENTRY)};
 
