@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import report
-from benchmarks.cases import TASKS, Choice, workloads_named
+from benchmarks.cases import TASKS, Choice
 from benchmarks.driver import ROOT, Crew, Effort, cores_for, measure
 from benchmarks.peers import PEERS
 from benchmarks.results import Results
+from fastbp.__main__ import workload_list
 from fastbp.bench import cpu_name
 from fastbp.workloads import WORKLOADS
 
@@ -30,21 +31,13 @@ def chosen(text: str, known: Sequence[str]) -> tuple[str, ...]:
     return words
 
 
-def some_workloads(text: str) -> Any:
-    """Read names of workloads."""
-    try:
-        return workloads_named(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
 def arguments() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     about = "fastbp beside every peer that is installed: training steps, predictions, growth, threads"
     parser = argparse.ArgumentParser("python -m benchmarks", description=about)
     add = parser.add_argument
     names = ",".join(work.name for work in WORKLOADS)
-    add("--workloads", type=some_workloads, default=names, metavar="A,B", help=f"of {names}; others as 64-100-10:32")
+    add("--workloads", type=workload_list, default=names, metavar="A,B", help=f"of {names}; others as 64-100-10:32")
     tasks = ",".join(TASKS)
     add("--tasks", type=lambda text: chosen(text, tuple(TASKS)), default=tasks, metavar="A,B", help=f"of {tasks}")
     add("--threads", type=lambda text: chosen(text, ("1", "2")), default="1,2", metavar="1,2", help="one or two, or both")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from fastbp.workloads import WORKLOADS, Workload, named
+from fastbp.workloads import WORKLOADS, Workload
 
 TRAINING = ("sgd", "adam")
 TASKS = {
@@ -158,8 +158,3 @@ class Choice:
     def fit(self) -> list[Group]:
         """An epoch of `fit` and the same batches by `train_step`."""
         return [self.group("fit", work, (Lane(task, "fastbp", 1, task) for task in ("steps", "fit"))) for work in self.workloads]
-
-
-def workloads_named(names: str) -> tuple[Workload, ...]:
-    """Workloads by their names, or layers and batch, with commas between."""
-    return named(names.split(","))

@@ -19,12 +19,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.__main__ import chosen, some_workloads
+from benchmarks.__main__ import chosen
 from benchmarks.cases import Choice
 from benchmarks.driver import ROOT, Crew, Effort, measure
 from benchmarks.peers import PEERS, Peer
 from benchmarks.report import plural, times, us
 from benchmarks.results import Measured
+from fastbp.__main__ import workload_list
 from fastbp.workloads import WORKLOADS
 
 BEFORE, AFTER = "before", "after"
@@ -84,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     tasks = ("sgd", "adam", "predict")
     add("before", help="a commit")
     add("after", help="another one")
-    add("--workloads", type=some_workloads, default=names, metavar="A,B", help=f"of {names}; others as 64-100-10:32")
+    add("--workloads", type=workload_list, default=names, metavar="A,B", help=f"of {names}; others as 64-100-10:32")
     add("--tasks", type=lambda text: chosen(text, tasks), default=",".join(tasks), metavar="A,B", help=f"of {', '.join(tasks)}")
     add("--threads", type=lambda text: chosen(text, ("1", "2")), default="1", metavar="1,2", help="one or two, or both")
     add("--dtype", choices=("float32", "float64"), default="float32", help="of everything")
