@@ -177,16 +177,16 @@ INLINE void tile_finish(const int mr, const int nv, const struct tile *t, vec ac
 
 /* The last ROW_STEPS steps of k row by row, each row stored as soon as it is done: as many FMAs as stores keep busy. All stores at once, when
  * the last step is done, would hold up the tile that comes after. (16 registers have no room for B of two steps, and of one do not gain.)
- * A full tile; x: pointers to its rows, or to those of the steps. */
+ * A full tile; x: pointers to its rows, or to those of the steps; second: whether and how C2 is made, FBP_SUM with and without ReLU. */
 #define ROW_STEPS (VBYTES < 64 ? 0 : 2)
 INLINE void tile_end(const int mr, const int nv, const struct tile *t, vec acc[][NV], const real *b, const real *const x[],
-                     const int rows_form, const int ones, const enum ending how)
+                     const int rows_form, const int ones, const enum ending how, const enum fbp_second second)
 {
-    const int rows = mr - ones;
-    const vec number = number_of(t), share = share_of_o(t);
-    const ptrdiff_t ldb = t->ldb, ldc = t->ldc, ldo = t->ldo;
+    const int rows = mr - ones, both = second == FBP_NO_SECOND || t->c2 != t->c;
+    const vec number = number_of(t), share = share_of_o(t), least = vset1(t->second == FBP_SUM_RELU ? 0 : -(real)INFINITY);
+    const ptrdiff_t ldb = t->ldb, ldc = t->ldc, ldo = t->ldo, ldc2 = t->ldc2;
     const real *o = t->o;
-    real *c = t->c;
+    real *c = t->c, *c2 = t->c2;
     vec bv[ROW_STEPS + 1][NV];
     UNROLL for (int q = 0; q < ROW_STEPS; q++)
         UNROLL for (int j = 0; j < nv; j++) bv[q][j] = vload(b + q * ldb + j * VL);
@@ -197,8 +197,14 @@ INLINE void tile_end(const int mr, const int nv, const struct tile *t, vec acc[]
         }
         if (i > 0) c = below(c, ldc);
         if (i > 0 && reads_o(how)) o = below(o, ldo);
-        UNROLL for (int j = 0; j < nv; j++)
-            vstore(c + j * VL, ended(how, acc[i][j], number, share, how == CLIP ? number : vload((reads_o(how) ? o : c) + j * VL)));
+        if (i > 0 && second) c2 = below(c2, ldc2);
+        UNROLL for (int j = 0; j < nv; j++) {
+            acc[i][j] = ended(how, acc[i][j], number, share, how == CLIP ? number : vload((reads_o(how) ? o : c) + j * VL));
+            if (both) vstore(c + j * VL, acc[i][j]);
+            if (!second) continue;
+            const vec other = vload(t->x[i] + t->x0 + j * VL);
+            vstore(c2 + j * VL, second == FBP_DELTA_RELU ? vrelu_grad(acc[i][j], other) : vmax(least, acc[i][j] + other));
+        }
     }
     if (ones)
         UNROLL for (int q = 0; q < ROW_STEPS; q++)
@@ -242,7 +248,8 @@ INLINE void tile_rows(const int mr, const int nv, const struct tile *t)
     if (is_gradient(t) && k >= PREFETCH_FROM)
         UNROLL for (int i = 0; i < mr; i++)
             UNROLL for (int j = 0; j < nv; j++) __builtin_prefetch(t->o + i * t->ldo + j * VL, 0);
-    const int by_rows = ends_by_rows(t) && t->epilogue < FBP_ADD && t->second == FBP_NO_SECOND;
+    const int large = mr > MR / 2 && nv == NV;                      /* in smaller tiles C2 by rows is not worth its code */
+    const int by_rows = ends_by_rows(t) && (t->second ? large && t->epilogue <= FBP_RELU : t->epilogue < FBP_ADD);
     const ptrdiff_t end = t->a0 + (ptrdiff_t)(by_rows ? k - ROW_STEPS : k);
     if (t->far) {
         UNROLL for (int i = 0; i < mr; i++)
@@ -254,9 +261,11 @@ INLINE void tile_rows(const int mr, const int nv, const struct tile *t)
     if (by_rows) {
         const real *x[MR];
         UNROLL for (int i = 0; i < mr; i++) x[i] = a[i] + end;
-        if (t->epilogue == FBP_RELU_GRAD) tile_end(mr, nv, t, acc, b, x, 1, 0, STEP);
-        else if (is_gradient(t)) tile_end(mr, nv, t, acc, b, x, 1, 0, SMOOTH);
-        else tile_end(mr, nv, t, acc, b, x, 1, 0, CLIP);
+        if (large && t->second == FBP_DELTA_RELU) tile_end(mr, nv, t, acc, b, x, 1, 0, CLIP, FBP_DELTA_RELU);
+        else if (large && t->second) tile_end(mr, nv, t, acc, b, x, 1, 0, CLIP, FBP_SUM);
+        else if (t->epilogue == FBP_RELU_GRAD) tile_end(mr, nv, t, acc, b, x, 1, 0, STEP, FBP_NO_SECOND);
+        else if (is_gradient(t)) tile_end(mr, nv, t, acc, b, x, 1, 0, SMOOTH, FBP_NO_SECOND);
+        else tile_end(mr, nv, t, acc, b, x, 1, 0, CLIP, FBP_NO_SECOND);
     } else {
         tile_finish(mr, nv, t, acc, 1, ROW_STEPS == 0);
     }
@@ -294,8 +303,8 @@ INLINE void tile_cols(const int mr, const int nv, const int ones, const struct t
     if (by_rows) {
         const real *x[ROW_STEPS + 1];
         UNROLL for (int q = 0; q < ROW_STEPS; q++) x[q] = a[steps + (size_t)q] + a0;
-        if (t->epilogue >= FBP_ADD) tile_end(mr, nv, t, acc, b, x, 0, ones, UPDATE);
-        else tile_end(mr, nv, t, acc, b, x, 0, ones, CLIP);
+        if (t->epilogue >= FBP_ADD) tile_end(mr, nv, t, acc, b, x, 0, ones, UPDATE, FBP_NO_SECOND);
+        else tile_end(mr, nv, t, acc, b, x, 0, ones, CLIP, FBP_NO_SECOND);
     } else {
         tile_finish(rows, nv, t, acc, 0, ROW_STEPS == 0);
     }
