@@ -13,7 +13,8 @@
 #define WAIT_SPINS 4000         /* pauses before a caller who waits for the last parts starts to yield */
 #define STACK ((size_t)1 << 20) /* bytes that a worker has at least */
 #define WAKE_OPERATIONS 1e7     /* work that pays for waking a worker: some tens of microseconds */
-#define WAKE_EVERY 64           /* smaller calls in a row, one of which wakes the workers: together they may pay, too */
+#define WAKE_TOGETHER 6e7       /* ... of smaller calls, the last of which wakes the workers: if more come at once, they pay together. If not, */
+#define WAKE_MOST 2e9           /* ... twice as much work before the next time, up to this */
 #define TASKS 16                /* different ones that are known; the last place serves the others */
 #define POST_BYTES 64           /* a cache line: what is compared and copied at a time */
 
@@ -41,9 +42,10 @@ static struct {
         pthread_t id;
         int core;                       /* where it fell asleep; guarded by sleep */
     } worker[FBP_MAX_THREADS + 1];      /* from 1 on */
-    unsigned small_calls;
+    double alone, patience;             /* operations of small calls since the workers were woken, and how many before they are again */
     uint64_t phase;
-} pool = {.busy = PTHREAD_MUTEX_INITIALIZER, .sleep = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
+} pool = {.busy = PTHREAD_MUTEX_INITIALIZER, .sleep = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER,
+          .patience = WAKE_TOGETHER};
 
 /* The contexts of phases, as workers see them: each task's has a place of its own. They change while no phase is on offer. */
 static struct {
@@ -216,7 +218,14 @@ void fbp_team_open(struct fbp_team *team, int want, double operations, struct fb
         team->wake = operations > WAKE_OPERATIONS;
         if (!team->wake && atomic_load(&pool.asleep) >= pool.workers) {     /* a short call, and nobody to help with it */
             team->threads = 1;
-            if (!(trials && better_alone(trial_of(trials, each))) && ++pool.small_calls % WAKE_EVERY == 0) wake_up();
+            if (!(trials && better_alone(trial_of(trials, each)))) pool.alone += operations;
+            if (pool.alone >= pool.patience) {
+                pool.alone = 0;
+                if (pool.patience < WAKE_MOST) pool.patience *= 2;
+                wake_up();
+            }
+        } else if (!team->wake) {
+            pool.patience = WAKE_TOGETHER;
         }
     }
     team->here = team->threads;
