@@ -155,6 +155,30 @@ latency = interrupted(lambda: [net.train_step(X[:6000], y[:6000]) for _ in range
 print(json.dumps({"latency": latency, "steps": int(np.isfinite(net.params).all())}))
 """
 
+# A batch norm needs the whole batch at once, so phase B is long as well: a third of the step, its last.
+LONG_PHASE_B = """
+def network():
+    layers = [fb.Input(64), fb.Dense(1024), fb.BatchNorm(), fb.Dense(1024, "relu"), fb.Dense(10)]
+    return fb.Sequential(layers, "cross_entropy", fb.SGD(0.05, momentum=0.9, accumulate=accumulate), seed=0)
+
+accumulate = int(sys.argv[3])
+x, labels = X[:8000], y[:8000]
+net, twin = network(), network()
+net.train_step(x, labels)
+begin = time.perf_counter()
+net.train_step(x, labels)
+seconds = time.perf_counter() - begin
+latency = interrupted(lambda: [net.train_step(x, labels) for _ in range(100)], delay * seconds)
+net.train_step(x, labels)
+steps = 0
+while net.predict(X[:9]).tobytes() != twin.predict(X[:9]).tobytes():  # means and variances change with every step, weights or not
+    assert steps < 6, "the network is not as after any whole step"
+    twin.train_step(x, labels)
+    steps += 1
+assert net.params.tobytes() == twin.params.tobytes()
+print(json.dumps({"latency": latency / seconds, "steps": steps}))
+"""
+
 GOES_ON = """
 count = []
 signal.signal(signal.SIGINT, lambda number, frame: count.append(number))
@@ -178,6 +202,17 @@ print(json.dumps({"latency": 0.0, "steps": len(count)}))
 
 def test_a_long_step() -> None:
     check([run(LONG_STEP, 2, delay) for delay in (0.3, 0.7, 1.1)])
+
+
+def test_a_long_phase_b() -> None:
+    results = [run(LONG_PHASE_B, 1, moment, 1) for moment in (0.7, 0.75, 0.8)]
+    assert min(result["latency"] for result in results) < 0.15, results  # of a step
+    assert min(result["steps"] for result in results) == 3, results  # the third was given up and is done again
+
+
+def test_a_long_phase_b_onto_gradients() -> None:
+    """Every second step adds to the gradients of the one before, which must not happen twice: it is not given up."""
+    assert run(LONG_PHASE_B, 1, 1.75, 2)["steps"] > 3
 
 
 def test_a_handler_that_does_not_raise() -> None:

@@ -35,6 +35,12 @@ def normed(dtype: str, optimizer: fb.Optimizer) -> Any:
     return fb.Sequential(layers, "cross_entropy", optimizer, dtype=dtype, seed=0)
 
 
+def mixed(dtype: str, optimizer: fb.Optimizer) -> Any:
+    """A batch norm, which takes the batch as a whole; so much work that it may be given up half-way."""
+    layers = [fb.Input(37), fb.Dense(256, "relu"), fb.BatchNorm(), fb.Dense(200, "tanh"), fb.Dense(7)]
+    return fb.Sequential(layers, "cross_entropy", optimizer, dtype=dtype, seed=0)
+
+
 def tabled(dtype: str, optimizer: fb.Optimizer) -> Any:
     """Two columns of categories, most of which come up in every part of a batch, and some of which never do."""
     x = fb.Input(37)
@@ -69,7 +75,7 @@ def by_hand(net: Any, x: Any, y: Any, weights: Any) -> float:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("make", [plain, normed, tabled])
+@pytest.mark.parametrize("make", [plain, normed, mixed, tabled])
 @pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name != "accumulated"])
 def test_a_step_is_a_step_by_hand(name: str, make: Callable[..., Any], dtype: str) -> None:
     for threads in (1, 2):

@@ -3,6 +3,20 @@
 
 #include "plan.h"
 
+static int64_t category_of(double value, size_t categories)
+{
+    const int64_t i = value >= 0 && value < (double)categories ? (int64_t)value : -1;
+    return (double)i == value ? i : -1;
+}
+
+/* The category in column c of row r of what an embedding takes, or -1 if it is none. */
+static int64_t category(const struct fbp_plan *plan, const struct workspace *ws, int g, size_t r, size_t c)
+{
+    const struct gate *gate = &plan->gate[g];
+    const void *x = ws->gate[gate->in[0].from].out_row[r];
+    return category_of(plan->dtype == FBP_F32 ? (double)((const float *)x)[c] : ((const double *)x)[c], gate->weights);
+}
+
 void fbp_embedding_forward(const struct pass *p, int g, int to, size_t r0, size_t r1)
 {
     const struct fbp_plan *plan = p->plan;
@@ -10,7 +24,7 @@ void fbp_embedding_forward(const struct pass *p, int g, int to, size_t r0, size_
     const size_t columns = gate->width / gate->units, size = plan->kernels->size;
     for (size_t r = r0; r < r1; r++)
         for (size_t c = 0; c < columns; c++) {
-            const int64_t i = fbp_category(plan, p->ws, g, r, c);
+            const int64_t i = category(plan, p->ws, g, r, c);
             if (i < 0) atomic_store(p->bad, FBP_BAD_INDEX);
             memcpy(fbp_out_at(p, to, r) + c * gate->units * size,
                    fbp_at(plan, plan->params, gate->w + (size_t)(i < 0 ? 0 : i) * gate->units), gate->units * size);
@@ -35,7 +49,7 @@ static void sort_elements(const struct fbp_plan *plan, struct workspace *ws, int
     memset(b->end, 0, units * sizeof *b->end);
     for (size_t r = 0; r < rows; r++)
         for (size_t c = 0; c < columns; c++) {
-            const int64_t i = fbp_category(plan, ws, g, r, c);
+            const int64_t i = category(plan, ws, g, r, c);
             b->category[r * columns + c] = i < 0 ? 0 : (size_t)i;       /* the caller's array changed under us */
             b->end[b->category[r * columns + c] / height]++;
         }
@@ -78,7 +92,7 @@ int fbp_plan_check_categories(const fbp_plan *plan, const struct fbp_array *x, s
                 element.data = x[from->input].data + (ptrdiff_t)c * element.col_stride;
                 fbp_array_convert(&element, r, FBP_F64, &value);
                 if (plan->dtype == FBP_F32) value = (float)value;
-                if (fbp_category_of(value, gate->weights) >= 0) continue;
+                if (category_of(value, gate->weights) >= 0) continue;
                 *bad = (struct fbp_place){.input = from->input, .row = r, .column = (int64_t)c, .most = (int64_t)gate->weights - 1};
                 return FBP_BAD_INDEX;
             }

@@ -69,3 +69,12 @@ int64_t fbp_step_rows(const struct fbp_plan *plan, int64_t rows, int64_t before,
     const int64_t each = (piece + count - 1) / count, left = start + piece - before;
     return each < left ? each : left;
 }
+
+/* Whether gradients wait until all are there, for phase B to be given up half-way where it is long: it brings 12 bytes a weight more to and
+ * from memory. */
+#define WAITING_ROWS 2048               /* the products of so many take a hundred times as long as that */
+
+int fbp_update_waits(const struct fbp_plan *plan, int64_t rows)
+{
+    return rows >= WAITING_ROWS && plan->training->sums == NULL && plan->operations * (double)rows > FBP_LONG_OPERATIONS;
+}

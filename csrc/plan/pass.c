@@ -12,19 +12,18 @@
 #define PART_COLUMNS 64             /* of a batch norm: their sums are done together */
 #define POLL_SECONDS 0.02
 
-static int failed(const struct pass *p) { return atomic_load_explicit(p->bad, memory_order_relaxed) != FBP_OK; }
-
-/* Whether the pass is given up; asks the caller every POLL_SECONDS. */
-static int stopped(struct pass *p)
+/* Whether a long call is given up; asks the caller every POLL_SECONDS. */
+int fbp_halt_asked(const struct halt *h)
 {
-    if (failed(p)) return 1;
-    if (p->stop == NULL) return 0;
-    if (p->interrupted && fbp_seconds() - *p->polled > POLL_SECONDS) {
-        *p->polled = fbp_seconds();
-        if (p->interrupted()) atomic_store(p->stop, 1);
+    if (h->interrupted && fbp_seconds() - *h->polled > POLL_SECONDS) {
+        *h->polled = fbp_seconds();
+        if (h->interrupted()) atomic_store(h->stop, 1);
     }
-    return atomic_load(p->stop);
+    return atomic_load(h->stop);
 }
+
+static int failed(const struct pass *p) { return atomic_load_explicit(p->bad, memory_order_relaxed) != FBP_OK; }
+static int stopped(const struct pass *p) { return failed(p) || fbp_halted(&p->halt); }
 
 /* Rows a multiple of 4 KiB apart fall into the same sets of the caches: copying them costs less than that. */
 static int crowded(const struct fbp_array *x, size_t rows) { return rows >= CROWD && x->row_stride % 4096 == 0 && x->row_stride; }
@@ -157,7 +156,7 @@ static struct pass *rows_of(void *context, int part, int thread, struct pass *co
     *r0 = (size_t)from, *r1 = (size_t)to;
     if (thread == 0) return p;
     *copy = *p;
-    copy->interrupted = NULL;
+    copy->halt.interrupted = NULL;
     return copy;
 }
 

@@ -183,6 +183,13 @@ struct fbp_plan {
     struct workspace *free;         /* for predictions; guarded by lock.mutex */
 };
 
+/* Whether a long call is to be given up. */
+struct halt {
+    atomic_int *stop;               /* set when the caller wants that; NULL in short calls */
+    fbp_poll *interrupted;          /* on the calling thread, else NULL */
+    double *polled;                 /* ... and the time of the last look, its own */
+};
+
 /* One pass of a batch, or a part of it, through the network. */
 struct pass {
     struct fbp_plan *plan;
@@ -210,9 +217,7 @@ struct pass {
     int results;
     fbp_float_mode mode;            /* the caller's, in which its functions run */
     atomic_int *bad;                /* set to a status when a label, target or index is wrong, or a function gave up */
-    atomic_int *stop;               /* set when the caller wants the step given up; NULL in short steps */
-    fbp_poll *interrupted;          /* on the calling thread of long steps, else NULL */
-    double *polled;                 /* ... and the time of the last look, its own */
+    struct halt halt;
 };
 _Static_assert(sizeof(struct pass) <= FBP_CONTEXT_BYTES, "the pool copies it");
 #define FBP_LONG_OPERATIONS 1e9     /* a step of so much work is worth giving up half-way */
@@ -261,6 +266,8 @@ static inline int64_t fbp_source_row(const struct pass *p, size_t r)
 }
 
 /* pass.c: phase A: forward, loss, backward over all rows, which a team shares. */
+int fbp_halt_asked(const struct halt *h);
+static inline int fbp_halted(const struct halt *h) { return h->stop && fbp_halt_asked(h); }
 void fbp_pass_forward(struct pass *p, struct fbp_team *team);
 void fbp_pass_step(struct pass *p, struct fbp_team *team);
 void fbp_pass_backward(struct pass *p, struct fbp_team *team);
@@ -300,7 +307,7 @@ static inline int fbp_gradient_wanted(const struct pass *p, int g)
 }
 
 /* weights.c: phase B, and the packed copies of weights */
-void fbp_weights_phase(const struct pass *pass, enum phase_b what, const struct fbp_rule rule[2], struct fbp_team *team);
+int fbp_weights_phase(const struct pass *pass, enum phase_b what, const struct fbp_rule rule[2], struct fbp_team *team);
 void fbp_weights_refresh(struct fbp_plan *plan);
 void fbp_weights_publish(struct fbp_plan *plan);
 int fbp_weights_units(struct fbp_plan *plan);
@@ -308,20 +315,6 @@ size_t fbp_unit_rows(const struct gate *gate);
 static inline void *fbp_at(const struct fbp_plan *plan, const void *base, size_t reals)
 {
     return (char *)base + reals * plan->kernels->size;
-}
-
-static inline int64_t fbp_category_of(double value, size_t categories)
-{
-    const int64_t i = value >= 0 && value < (double)categories ? (int64_t)value : -1;
-    return (double)i == value ? i : -1;
-}
-
-/* The category in column c of row r of what an embedding takes, or -1 if it is none. */
-static inline int64_t fbp_category(const struct fbp_plan *plan, const struct workspace *ws, int g, size_t r, size_t c)
-{
-    const struct gate *gate = &plan->gate[g];
-    const void *x = ws->gate[gate->in[0].from].out_row[r];
-    return fbp_category_of(plan->dtype == FBP_F32 ? (double)((const float *)x)[c] : ((const double *)x)[c], gate->weights);
 }
 
 /* Columns of the targets of output k, which has a loss of the table. */
@@ -341,8 +334,8 @@ void fbp_fold_layout(struct fbp_plan *plan, struct gate *norm);
 void fbp_fold(struct fbp_plan *plan);
 
 /* update.c: what comes before phase B, it, and what comes after; all called by the first thread of a team. */
-void fbp_update_begin(struct fbp_plan *plan, int by_hand);
-void fbp_update_phase(const struct pass *p, struct fbp_team *team);
+void fbp_update_begin(struct fbp_plan *plan, int64_t rows);
+int fbp_update_phase(const struct pass *p, struct fbp_team *team);
 void fbp_update_from_grads(struct fbp_plan *plan, struct fbp_team *team);
 void fbp_update_end(struct fbp_plan *plan);
 void fbp_update_block(const struct fbp_plan *plan, const struct fbp_rule *rule, const struct gate *gate, size_t i, size_t rows,
@@ -359,6 +352,7 @@ int fbp_training_threads(const struct fbp_plan *plan, int64_t rows);
 int fbp_row_parts(const struct fbp_plan *plan, int64_t rows, int threads);
 int fbp_sums_wait(const struct fbp_plan *plan, size_t rows);
 int64_t fbp_step_rows(const struct fbp_plan *plan, int64_t rows, int64_t before, int threads);
+int fbp_update_waits(const struct fbp_plan *plan, int64_t rows);
 
 /* arrays.c */
 int fbp_array_in_place(const struct fbp_array *a, int dtype, size_t size);

@@ -46,10 +46,9 @@ struct prediction {
     struct workspace *ws;           /* one for each thread */
     int64_t first, rows;
     int parts;
-    fbp_poll *interrupted;
-    double *polled;                 /* the first thread's */
+    struct halt halt;
     fbp_float_mode mode;
-    atomic_int *stop, *bad;
+    atomic_int *bad;
 };
 _Static_assert(sizeof(struct prediction) <= FBP_CONTEXT_BYTES, "the pool copies it");
 
@@ -104,9 +103,8 @@ static void prediction_part(void *context, int part, int thread)
         struct pass p = {.plan = plan, .ws = ws, .x = q->x, .first = q->first + r, .rows = to - r, .to = plan->gates, .bad = q->bad,
                          .result = q->result, .results = q->results, .mode = q->mode};
         if (plan->forward_operations * (double)q->rows > FBP_LONG_OPERATIONS) {
-            p.stop = q->stop;
-            p.interrupted = thread == 0 ? q->interrupted : NULL;
-            p.polled = q->polled;
+            p.halt = q->halt;
+            if (thread > 0) p.halt.interrupted = NULL;
         }
         const size_t m = fbp_min((size_t)(to - r), plan->row_block);
         results_in_place(q, ws, q->first + r);
@@ -123,8 +121,8 @@ int fbp_predict(fbp_plan *plan, const struct fbp_array *x, const struct fbp_resu
     const int64_t slice = (int64_t)(SLICE_OPERATIONS / row_cost) + (int64_t)plan->row_block * fbp_get_threads();
     atomic_int stop = 0, bad = FBP_OK;
     double polled = 0;
-    struct prediction q = {.plan = plan, .x = x, .result = result, .results = results, .first = *next, .interrupted = interrupted,
-                           .polled = &polled, .stop = &stop, .bad = &bad};
+    struct prediction q = {.plan = plan, .x = x, .result = result, .results = results, .first = *next,
+                           .halt = {&stop, interrupted, &polled}, .bad = &bad};
     q.rows = x[0].rows - *next < slice ? x[0].rows - *next : slice;
     if (q.rows <= 0) return FBP_OK;
     const int threads = fbp_threads_for(plan, row_cost * (double)q.rows);

@@ -52,13 +52,12 @@ static int step(struct pass *p, int64_t first, int64_t rows, struct fbp_team *te
         p->in_parts = p->rows < rows;
         fbp_pass_step(p, team);
         if (atomic_load(p->bad)) return atomic_load(p->bad);            /* nothing was changed by this step */
-        if (p->stop && atomic_load(p->stop)) return FBP_PAUSED;
+        if (fbp_halted(&p->halt)) return FBP_PAUSED;
         const int64_t done = p->before + p->rows;
         if (done == rows) break;
-        fbp_weights_phase(p, done % FBP_REDUCTION_ROWS ? FBP_SUMS : FBP_TOTALS, plan->step.rule, team);
+        if (!fbp_weights_phase(p, done % FBP_REDUCTION_ROWS ? FBP_SUMS : FBP_TOTALS, plan->step.rule, team)) return FBP_PAUSED;
     }
-    fbp_update_phase(p, team);
-    return FBP_OK;
+    return fbp_update_phase(p, team) ? FBP_OK : FBP_PAUSED;
 }
 
 /* Steps on batches from run->next on; returns a status. */
@@ -72,7 +71,7 @@ static int training(struct pass *p, struct fbp_run *run, struct fbp_team *team)
         p->weight = step_weight(p);
         fbp_trial_begin(team, &plan->training_trials, plan->operations * (double)rows);
         p->contended = team->trial && team->trial->company;
-        fbp_update_begin(plan, 0);
+        fbp_update_begin(plan, rows);
         const int status = step(p, run->next, rows, team);
         if (status != FBP_OK) return status;
         fbp_update_end(plan);
@@ -121,9 +120,7 @@ int fbp_train(fbp_plan *plan, const struct fbp_array *x, const struct fbp_target
                          .training = 1, .bad = &ws->bad};
         double polled = 0;
         if (plan->operations * (double)rows > FBP_LONG_OPERATIONS) {
-            p.stop = &stop;
-            p.interrupted = run->interrupted;
-            p.polled = &polled;
+            p.halt = (struct halt){&stop, run->interrupted, &polled};
             polled = fbp_seconds();
         }
         plan->behind = plan->fold_due = 1;
@@ -220,7 +217,7 @@ int fbp_update(fbp_plan *plan)
     if (plan->optimizer < 0) return FBP_BAD_GRAPH;
     fbp_lock_write(&plan->lock);
     fbp_weights_refresh(plan);
-    fbp_update_begin(plan, 1);
+    fbp_update_begin(plan, 0);
     plan->behind = plan->fold_due = 1;
     const double operations = 8.0 * (double)plan->parameters;
     struct fbp_team team;

@@ -29,15 +29,15 @@ static void set_scale(struct fbp_rule *rule, double scale)
     rule->plain = scale == 1 && rule->limit == INFINITY && rule->l2 == 0 && rule->l1 == 0 && rule->decay == 0;
 }
 
-/* What the next step does. It changes nothing that outlives the step: a step may be given up. */
-void fbp_update_begin(struct fbp_plan *plan, int by_hand)
+/* What the next step does, on a batch of `rows`, or by hand, then 0. It changes nothing that outlives the step: a step may be given up. */
+void fbp_update_begin(struct fbp_plan *plan, int64_t rows)
 {
     const double *hyper = plan->hyper;
     struct step *step = &plan->step;
+    const int by_hand = rows == 0, wait = fbp_update_waits(plan, rows) || hyper[FBP_CLIP_NORM] > 0;
     const int64_t gathered = by_hand ? 0 : plan->gathered;
     step->due = by_hand || (double)(gathered + 1) >= hyper[FBP_ACCUMULATE];
-    step->product = gathered > 0 ? FBP_GRADIENTS_ADDED
-                    : step->due && !(hyper[FBP_CLIP_NORM] > 0) ? FBP_GRADIENTS_AND_UPDATE : FBP_GRADIENTS;
+    step->product = gathered > 0 ? FBP_GRADIENTS_ADDED : step->due && !wait ? FBP_GRADIENTS_AND_UPDATE : FBP_GRADIENTS;
     double rate = hyper[FBP_RATE], eps = hyper[FBP_EPS];
     if (plan->kernels->optimizer[plan->optimizer].corrected) correct(hyper, plan->updates + 1, &rate, &eps);
     for (int bias = 0; bias < 2; bias++) {
@@ -142,14 +142,15 @@ void fbp_update_from_grads(struct fbp_plan *plan, struct fbp_team *team)
     limit_all(plan, team);
 }
 
-/* Phase B of a training step. */
-void fbp_update_phase(const struct pass *p, struct fbp_team *team)
+/* Phase B of a training step; returns 0 when it was given up before it had changed anything. */
+int fbp_update_phase(const struct pass *p, struct fbp_team *team)
 {
     const struct step *step = &p->plan->step;
-    fbp_weights_phase(p, step->product, step->rule, team);
-    if (!step->due) return;
+    if (!fbp_weights_phase(p, step->product, step->rule, team)) return 0;
+    if (!step->due) return 1;
     if (step->product == FBP_GRADIENTS_AND_UPDATE) limit_all(p->plan, team);
     else fbp_update_from_grads(p->plan, team);
+    return 1;
 }
 
 /* Counts what the step has done. */

@@ -127,6 +127,7 @@ struct phase {
     int split;
     enum phase_b what;
     struct fbp_rule rule[2];            /* of weights and of biases, where there is an update */
+    struct halt halt;                   /* nothing in it where weights, or what was gathered before, change: that must be done whole */
     int parts, threads;
     double split_cost;                  /* of its units, which are the first */
 };
@@ -303,16 +304,16 @@ static int joins(const struct fbp_plan *plan, const struct unit *before, const s
 }
 
 /* A unit, or several that were joined: in blocks of about the same height that have room on the stack. */
-static void run_units(const struct phase *p, struct turned *turned, const struct unit *all)
+static void run_units(const struct phase *p, const struct halt *halt, struct turned *turned, const struct unit *all)
 {
     const size_t rows = all->i1 - all->i0, row_bytes = (all->j1 - all->j0) * p->plan->kernels->size;
     if (rows * row_bytes <= UNIT_BYTES) {
-        if (rows > 0) run_unit(p, turned, all);
+        if (rows > 0 && !fbp_halted(halt)) run_unit(p, turned, all);
         return;
     }
     const size_t unit_rows = fbp_unit_rows(&p->plan->gate[all->gate]), most = UNIT_BYTES / row_bytes / unit_rows * unit_rows;
     const size_t blocks = (rows + most - 1) / most, height = (rows + blocks * unit_rows - 1) / (blocks * unit_rows) * unit_rows;
-    for (size_t i = all->i0; i < all->i1; i += height) {
+    for (size_t i = all->i0; i < all->i1 && !fbp_halted(halt); i += height) {
         struct unit u = *all;
         u.i0 = i, u.i1 = fbp_min(i + height, all->i1), u.bias = all->bias && u.i1 == all->i1;
         run_unit(p, turned, &u);
@@ -339,6 +340,7 @@ static void phase_part(void *context, int part, int thread)
     const struct share split_share = share_of(p->split_cost, part % each, each);
     struct unit work = {0};
     struct turned *turned = p->ws && thread < p->ws->turning ? &p->ws->turned[thread] : NULL;
+    const struct halt halt = {p->halt.stop, thread == 0 ? p->halt.interrupted : NULL, p->halt.polled};
     size_t j0 = 0, j1 = 0;
     if (p->split) fbp_split_columns(p->plan, p->split, part / each, p->threads, &j0, &j1);
     for (const struct unit *u = first; u <= last; u++) {
@@ -350,17 +352,17 @@ static void phase_part(void *context, int part, int thread)
             work.i1 = u->i1, work.bias = u->bias;
             continue;
         }
-        run_units(p, turned, &work);
+        run_units(p, &halt, turned, &work);
         work = *u;
     }
-    run_units(p, turned, &work);
+    run_units(p, &halt, turned, &work);
 }
 
 #define PARTS_PER_THREAD 4              /* of a long phase, for the threads to end at about the same time */
 #define PART_OPERATIONS 2e6             /* ... none shorter than this */
 
-/* On the rows of a pass. rule: of an update, where there is one. */
-void fbp_weights_phase(const struct pass *pass, enum phase_b what, const struct fbp_rule rule[2], struct fbp_team *team)
+/* On the rows of a pass. rule: of an update, where there is one. Returns 0 when it was given up half-way, which changes but gradients. */
+int fbp_weights_phase(const struct pass *pass, enum phase_b what, const struct fbp_rule rule[2], struct fbp_team *team)
 {
     const struct fbp_plan *plan = pass->plan;
     const struct workspace *ws = pass->ws;
@@ -369,9 +371,11 @@ void fbp_weights_phase(const struct pass *pass, enum phase_b what, const struct 
     struct phase p = {.plan = pass->plan, .ws = ws, .rows = (size_t)pass->rows, .in_parts = pass->in_parts, .before = pass->before % FBP_REDUCTION_ROWS,
                       .later = pass->before >= FBP_REDUCTION_ROWS, .split = pass->split, .what = what, .rule = {rule[0], rule[1]}, .parts = each * team->threads,
                       .threads = team->threads, .split_cost = 0};
-    if (plan->units == 0) return;
+    if (plan->units == 0) return 1;
+    if (what == FBP_SUMS || what == FBP_TOTALS || what == FBP_GRADIENTS) p.halt = pass->halt;
     if (ws) fbp_embedding_sort(plan, pass->ws, p.rows);
     for (int i = 0; ws && i < ws->turning; i++) ws->turned[i].gate = 0;
     for (const struct unit *u = plan->unit; p.split && u < plan->unit + plan->units && u->gate == p.split; u++) p.split_cost += u->cost;
     fbp_team_run(team, phase_part, &p, sizeof p, p.parts);
+    return !fbp_halted(&p.halt);
 }
