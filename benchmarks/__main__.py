@@ -93,8 +93,7 @@ def run(asked: argparse.Namespace) -> Results:
     with Crew(core=asked.core) as crew:
         try:
             for i, group in enumerate(groups):
-                if group.section != "threads":
-                    crew.rest(group.threads)
+                crew.rest(group.threads)
                 main = group.section in ("sgd", "adam", "predict", "update")
                 results.measured.append(measure(group, crew, effort if main else effort.sweep()))
                 left = (time.monotonic() - began) / (i + 1) * (len(groups) - i - 1)

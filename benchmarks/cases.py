@@ -29,12 +29,16 @@ UPDATED = ("mnist128", "mnist512", "wide4k")
 
 @dataclass(frozen=True)
 class Lane:
-    """A peer, its threads, and what its worker does: "sgd", "adam", "predict", "steps", "fit" or "copy"."""
+    """A peer, its threads, and what its worker does: "sgd", "adam", "predict", "steps", "fit" or "copy".
+
+    `process`: the threads its worker was started for, where these are more; lanes in one process run on the same cores.
+    """
 
     label: str
     peer: str
     threads: int
     task: str
+    process: int = 0
 
 
 @dataclass(frozen=True)
@@ -137,12 +141,15 @@ class Choice:
         return [self.beside_peers("growth", "sgd", work, 1) for work in (*widths, *batches)]
 
     def sharing(self) -> list[Group]:
-        """Fastbp alone, with one and two threads, over the rows of a batch."""
+        """Fastbp alone, with one and two threads, over the rows of a batch.
+
+        Both in one process: of two cores one may be slower for seconds, while a neighbour of the host works on its other half.
+        """
         return [
             self.group(
                 "threads",
                 Workload(f"{work.name} {task}", work.layers, m),
-                (Lane(f"{n} thread{'s' * (n > 1)}", "fastbp", n, task) for n in (1, 2)),
+                (Lane(f"{n} thread{'s' * (n > 1)}", "fastbp", n, task, process=2) for n in (1, 2)),
             )
             for work in self.workloads
             for task in ("sgd", "predict")

@@ -217,7 +217,7 @@ def sharing(results: Results) -> Any:
         rows: set[int] = set()
         for name, color in zip(names, colors, strict=True):
             found = [m for m in results.of("threads") if m.name == f"{name} {task}"]
-            points = [(m.batch, 1 / ratio) for m in found if (ratio := m.ratio("2 threads", "1 thread")) is not None]
+            points = [(m.batch, 1 / ratio) for m in found if (ratio := m.median_ratio("2 threads", "1 thread")) is not None]
             if points:
                 axes.plot(*zip(*points, strict=True), color=color, lw=1.4, marker="o", ms=3.2, label=name)
                 rows |= {m for m, _ in points}

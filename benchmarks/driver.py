@@ -242,8 +242,10 @@ def set_up(group: Group, crew: Crew, effort: Effort) -> list[tuple[Row, Worker |
         try:
             if lane.task not in crew.peers[lane.peer].tasks:
                 raise WorkerError("predicts only")
-            worker = crew.get(lane.peer, lane.threads)
+            worker = crew.get(lane.peer, lane.process or lane.threads)
             settings = {"task": lane.task, "layers": group.layers, "batch": group.batch, "dtype": group.dtype}
+            if lane.process:
+                settings["threads"] = lane.threads
             ready = worker.ask(effort.setup, do="setup", slot=slot, **settings)
             row.losses, row.note = ready["losses"], ready["note"]
             row.difference = difference(row.losses, expected.setdefault(lane.task, row.losses)) if row.losses else None

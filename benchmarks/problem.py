@@ -26,12 +26,15 @@ class Problem:
     batch : int
         B, rows of a batch.
     dtype : str
+    threads : int
+        That fastbp uses for it; 0: all of its process.
     """
 
     task: str
     layers: tuple[int, ...]
     batch: int
     dtype: str
+    threads: int = 0
 
     @property
     def parameters(self) -> int:

@@ -206,10 +206,10 @@ def batches_table(results: Results) -> str:
 
 
 def threads_table(results: Results) -> str:
-    """Two threads against one: the worst and the best ratio over the batches."""
+    """Two threads against one: the worst and the best ratio over the batches, each the median of those within a round."""
     found: dict[str, list[tuple[float, int]]] = {}
     for m in results.of("threads"):
-        ratio = m.ratio("2 threads", "1 thread")
+        ratio = m.median_ratio("2 threads", "1 thread")
         if ratio is not None:
             found.setdefault(m.name, []).append((ratio, m.batch))
     if not found:
@@ -221,7 +221,10 @@ def threads_table(results: Results) -> str:
         rows.append((name, text, str(rows_worst), f"{best:.3f}", str(rows_best)))
     head = ("network and task", "worst", "at rows", "best", "at rows")
     worst, where = max((max(ratios)[0], name) for name, ratios in found.items())
-    words = f"Time with two threads over time with one, batches of 1 to 4096 rows. The worst of all is {worst:.3f} ({where})."
+    words = (
+        "Time with two threads over time with one, in one process, the median over the rounds; batches of 1 to 4096 rows. "
+        f"The worst of all is {worst:.3f} ({where})."
+    )
     return f"## Two threads against one\n\n{words}\n\n{table(head, rows)}"
 
 

@@ -2,7 +2,7 @@
 
     python -m benchmarks.worker NAME MODULE THREADS CORES
 
-    {"do": "setup", "slot": 0, "task": "sgd", "layers": [8, 64, 4], "batch": 64, "dtype": "float32"}
+    {"do": "setup", "slot": 0, "task": "sgd", "layers": [8, 64, 4], "batch": 64, "dtype": "float32", "threads": 0}
     {"do": "time", "slot": 0, "seconds": 0.1}
     {"do": "peak", "dtype": "float32", "seconds": 0.02}
     {"do": "drop"}
@@ -42,9 +42,9 @@ class Worker:
         self.jobs: dict[int, Job] = {}
         self.counts: dict[tuple[int, float], int] = {}
 
-    def setup(self, slot: int, task: str, layers: list[int], batch: int, dtype: str) -> dict[str, Any]:
+    def setup(self, slot: int, task: str, layers: list[int], batch: int, dtype: str, threads: int = 0) -> dict[str, Any]:
         """Prepare a job; return the losses of its first steps, or of its prediction."""
-        problem = Problem(task, tuple(layers), batch, dtype)
+        problem = Problem(task, tuple(layers), batch, dtype, threads)
         job = self.module.prepare(problem)
         self.jobs[slot] = job
         self.counts = {key: count for key, count in self.counts.items() if key[0] != slot}

@@ -15,9 +15,10 @@ from benchmarks import __main__ as program
 from benchmarks import report
 from benchmarks.cases import PREDICTED, PREDICTED_ROWS, TASKS, WIDTHS, Choice, Group, Lane
 from benchmarks.driver import Crew, Effort, Worker, WorkerError, cores_for, difference, measure
-from benchmarks.peers import NARROWING, PEERS, Peer
+from benchmarks.peers import NARROWING, PEERS, Peer, fastbp_net
 from benchmarks.problem import Problem, cross_entropy
 from benchmarks.results import Measured, Results, Row
+from fastbp.runtime import get_num_threads
 from fastbp.workloads import WORKLOADS, named
 
 EPS32, EPS64 = 2.0**-23, 2.0**-52
@@ -97,6 +98,20 @@ def test_a_peer_that_computes_something_else_has_no_time() -> None:
         assert set(found.done) == {"fastbp"}
         assert found.rows[1].reason == "its losses differ by 1.0e-02"
         assert found.rows[1].label in report.block(found) and "its losses differ" in report.block(found)
+
+
+def test_lanes_of_one_process_have_threads_of_their_own() -> None:
+    before = get_num_threads()
+    for threads in (1, 2, 0):
+        job = fastbp_net.prepare(Problem("sgd", (3, 4, 2), 5, "float32", threads))
+        with job.context():
+            assert get_num_threads() == (threads or before)
+        assert get_num_threads() == before
+    with Crew() as crew:
+        lanes = tuple(Lane(f"{n} threads", "fastbp", n, "sgd", process=1) for n in (1, 2))
+        found = measure(replace(tiny(), lanes=lanes), crew, BRIEF)
+        assert set(found.done) == {"1 threads", "2 threads"} and {len(row.losses) for row in found.rows} == {3}
+        assert set(crew.workers) == {("fastbp", 1)}
 
 
 def test_difference() -> None:

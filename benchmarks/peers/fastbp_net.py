@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -66,8 +69,20 @@ def epoch(net: Any, rate: Any, problem: Problem) -> Job:
     return Job(steps, rate=rate, steps=n)
 
 
+@contextmanager
+def on_threads(n: int) -> Iterator[None]:
+    """Within, calls use so many threads."""
+    before = runtime.get_num_threads()
+    runtime.set_num_threads(n)
+    try:
+        yield
+    finally:
+        runtime.set_num_threads(before)
+
+
 def prepare(problem: Problem) -> Job:
-    return prepare_in(fastbp, problem)
+    job = prepare_in(fastbp, problem)
+    return replace(job, context=partial(on_threads, problem.threads)) if problem.threads else job
 
 
 def peak(dtype: str, seconds: float) -> float:
