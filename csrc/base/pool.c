@@ -12,9 +12,11 @@
 #define WORKER_SPINS 2000       /* pauses before a worker sleeps: 20 to 80 us */
 #define WAIT_SPINS 4000         /* pauses before a caller who waits for the last parts starts to yield */
 #define STACK ((size_t)1 << 20) /* bytes that a worker has at least */
-#define WAKE_OPERATIONS 1e7     /* work that pays for waking a worker: some tens of microseconds */
-#define WAKE_TOGETHER 6e7       /* ... of smaller calls, the last of which wakes the workers: if more come at once, they pay together. If not, */
-#define WAKE_MOST 2e9           /* ... twice as much work before the next time, up to this */
+#define WAKE_ALWAYS 1e7         /* work that pays for waking a worker: a hundred microseconds. Of less, only calls in a row wake one: */
+#define AT_ONCE 2e-5            /* seconds from one to the next, less than it takes a worker to fall asleep again, */
+#define WAKE_OPERATIONS 4e6     /* ... each of so much work, which pays with the next calls, */
+#define WAKE_TOGETHER 2e7       /* ... or so much of all of them since the last time; if nobody came in time to take part, */
+#define WAKE_MOST 2e9           /* ... twice as much before the next, up to this */
 #define TASKS 16                /* different ones that are known; the last place serves the others */
 #define POST_BYTES 64           /* a cache line: what is compared and copied at a time */
 
@@ -42,7 +44,8 @@ static struct {
         pthread_t id;
         int core;                       /* where it fell asleep; guarded by sleep */
     } worker[FBP_MAX_THREADS + 1];      /* from 1 on */
-    double alone, patience;             /* operations of small calls since the workers were woken, and how many before they are again */
+    double alone, patience;             /* operations of calls in a row since the workers were woken, and how many before they are again */
+    double ended;                       /* the time when the last call alone had ended */
     uint64_t phase;
 } pool = {.busy = PTHREAD_MUTEX_INITIALIZER, .sleep = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER,
           .patience = WAKE_TOGETHER};
@@ -206,36 +209,47 @@ static struct fbp_trial *trial_of(struct fbp_trials *trials, double operations)
     return trial;
 }
 
+static int all_asleep(void) { return atomic_load(&pool.asleep) >= pool.workers; }
+
+/* A short call, and all workers asleep. Those that are woken come in the middle of it, or of the next. */
+static void alone_or_wake(struct fbp_team *team, double operations, int alone)
+{
+    const int in_a_row = fbp_seconds() - pool.ended < AT_ONCE;
+    team->wake = in_a_row && !alone && operations > WAKE_OPERATIONS;
+    if (team->wake) return;
+    team->here = 1;
+    pool.alone = alone || !in_a_row ? 0 : pool.alone + operations;
+    if (pool.alone < pool.patience) {
+        team->threads = 1;
+        return;
+    }
+    pool.alone = 0;
+    if (pool.patience < WAKE_MOST) pool.patience *= 2;
+    wake_up();
+}
+
 void fbp_team_open(struct fbp_team *team, int want, double operations, struct fbp_trials *trials, double each)
 {
-    *team = (struct fbp_team){.threads = 1, .most = 1};
+    *team = (struct fbp_team){.threads = 1, .here = 1, .most = 1};
     if (want > 1) {
         pthread_once(&once, watch_forks);
         team->shared = pthread_mutex_trylock(&pool.busy) == 0;
     }
     if (team->shared) {
-        team->threads = team->most = gather(want);
-        team->wake = operations > WAKE_OPERATIONS;
-        if (!team->wake && atomic_load(&pool.asleep) >= pool.workers) {     /* a short call, and nobody to help with it */
-            team->threads = 1;
-            if (!(trials && better_alone(trial_of(trials, each)))) pool.alone += operations;
-            if (pool.alone >= pool.patience) {
-                pool.alone = 0;
-                if (pool.patience < WAKE_MOST) pool.patience *= 2;
-                wake_up();
-            }
-        } else if (!team->wake) {
-            pool.patience = WAKE_TOGETHER;
-        }
+        team->threads = team->most = team->here = gather(want);
+        team->wake = operations > WAKE_ALWAYS;
+        if (!team->wake && !all_asleep()) pool.patience = WAKE_TOGETHER;
+        else if (!team->wake) alone_or_wake(team, operations, trials && better_alone(trial_of(trials, each)));
     }
-    team->here = team->threads;
     team->mode = fbp_float_enter();
 }
 
 void fbp_team_close(struct fbp_team *team)
 {
     fbp_float_leave(team->mode);
-    if (team->shared) pthread_mutex_unlock(&pool.busy);
+    if (!team->shared) return;
+    if (all_asleep()) pool.ended = fbp_seconds();
+    pthread_mutex_unlock(&pool.busy);
 }
 
 void fbp_post(void *to, const void *from, size_t size)
@@ -277,7 +291,7 @@ void fbp_team_run(struct fbp_team *team, fbp_task *task, void *context, size_t s
 void fbp_trial_begin(struct fbp_team *team, struct fbp_trials *trials, double operations)
 {
     team->trial = NULL;                                 /* no part in this */
-    if (team->most == 1 || operations > TRIAL_OPERATIONS) return;
+    if (team->most == 1 || operations > TRIAL_OPERATIONS || team->here < team->threads) return;
     struct fbp_trial *trial = trial_of(trials, operations);
     if (trial->calls >= trial_period(trial)) trial->calls = 0;
     const unsigned call = trial->calls;
@@ -299,7 +313,9 @@ void fbp_trial_end(struct fbp_team *team)
     if (trial == NULL || !in_trial(trial, trial->calls - 1)) return;
     const double seconds = fbp_seconds() - trial->began;
     if (seconds < trial->seconds[trial->company]) trial->seconds[trial->company] = seconds;
-    if (trial->calls == trial_calls(trial) && atomic_load(&pool.asleep) > 0) wake_up();
+    if (trial->calls != trial_calls(trial) || atomic_load(&pool.asleep) == 0) return;
+    if (team->wake) wake_up();
+    else pool.alone = pool.patience;                                    /* the next call does it */
 }
 
 void fbp_lock_create(struct fbp_lock *lock, atomic_int *forked)
