@@ -159,8 +159,8 @@ void fbp_plan_copy_slot(fbp_plan *plan, int slot, void *values, int back);
 int64_t fbp_plan_updates(fbp_plan *plan);                       /* updates done so far: the t of Adam's corrections */
 void fbp_plan_set_updates(fbp_plan *plan, int64_t updates);
 
-/* Asked now and then during long steps, on the calling thread: whether to give up the step (which then changes nothing) and
- * return FBP_PAUSED early. */
+/* Asked now and then during long calls, on the calling thread: whether to give up the step (which then changes nothing) and
+ * return FBP_PAUSED early; may be NULL. */
 typedef int fbp_poll(void);
 
 /* Whole training steps over rows next .. end of x and y (through `order` where it is not NULL), batches of `batch` rows;
@@ -173,7 +173,7 @@ struct fbp_run {
     double loss_sum;            /* sum over steps of loss times the weights of its rows */
     double weight_sum;          /* sum of these weights */
     int64_t steps;
-    fbp_poll *interrupted;      /* or NULL */
+    fbp_poll *interrupted;
 };
 /* Targets of one output; integer labels (rows, 1) or real numbers. */
 struct fbp_targets {
@@ -202,10 +202,11 @@ int fbp_predict(fbp_plan *plan, const struct fbp_array *x, const struct fbp_resu
 
 /* The same by hand. forward keeps the activations and, in training mode, drops and takes the statistics of the batch, as training
  * does; out: where each output goes. backward needs it, takes a gradient for each output, and fills grads, and, where dx is not
- * NULL, dx[i] (contiguous) for every input; update applies the optimizer to params and grads. Both start FBP_ACCUMULATE anew. */
-int fbp_forward(fbp_plan *plan, const struct fbp_array *x, int training, void *const *out);
+ * NULL, dx[i] (contiguous) for every input; update applies the optimizer to params and grads. Both start FBP_ACCUMULATE anew.
+ * FBP_PAUSED: given up; of forward nothing is kept, grads are those of neither this call nor the last. */
+int fbp_forward(fbp_plan *plan, const struct fbp_array *x, int training, void *const *out, fbp_poll *interrupted);
 int64_t fbp_forward_rows(const fbp_plan *plan);                 /* rows of the forward pass kept; -1 for none */
-int fbp_backward(fbp_plan *plan, const struct fbp_array *dout, void *const *dx);
+int fbp_backward(fbp_plan *plan, const struct fbp_array *dout, void *const *dx, fbp_poll *interrupted);
 int fbp_update(fbp_plan *plan);
 /* O of a node as the last forward left it, or dE/dZ as the last backward did: (rows, width), contiguous. FBP_NO_FORWARD without
  * these, if they have other than `rows` rows, or for a gradient that was not wanted. */

@@ -179,6 +179,40 @@ assert net.params.tobytes() == twin.params.tobytes()
 print(json.dumps({"latency": latency / seconds, "steps": steps}))
 """
 
+BY_HAND = """
+def network():
+    layers = [fb.Input(64), *(fb.Dense(1024, "relu") for _ in range(3)), fb.Dropout(0.5), fb.Dense(10)]
+    return fb.Sequential(layers, "cross_entropy", fb.SGD(0.05, momentum=0.9), seed=0)
+
+def step(net):
+    out = net.forward(x)
+    net.backward(out)
+    net.update()
+    return out
+
+x = X[:4000]
+net, twin = network(), network()
+step(net)
+step(twin)
+begin = time.perf_counter()
+out = net.forward(x)
+middle = time.perf_counter()
+net.backward(out)
+seconds = {"forward": middle - begin, "backward": time.perf_counter() - middle}[sys.argv[3]]
+twin.forward(x)
+call = (lambda: net.forward(x)) if sys.argv[3] == "forward" else (lambda: net.backward(out))
+latency = interrupted(call, delay * seconds)
+if sys.argv[3] == "forward":
+    try:
+        net.backward(out)
+        raise SystemExit("backward followed a forward that was given up")
+    except RuntimeError:
+        pass
+assert step(net).tobytes() == step(twin).tobytes()
+assert net.grads.tobytes() == twin.grads.tobytes() and net.params.tobytes() == twin.params.tobytes()
+print(json.dumps({"latency": latency / seconds, "steps": 1}))
+"""
+
 GOES_ON = """
 count = []
 signal.signal(signal.SIGINT, lambda number, frame: count.append(number))
@@ -213,6 +247,13 @@ def test_a_long_phase_b() -> None:
 def test_a_long_phase_b_onto_gradients() -> None:
     """Every second step adds to the gradients of the one before, which must not happen twice: it is not given up."""
     assert run(LONG_PHASE_B, 1, 1.75, 2)["steps"] > 3
+
+
+@pytest.mark.parametrize("call", ["forward", "backward"])
+def test_by_hand(call: str) -> None:
+    """Given up half-way, as if it had never been called, but for grads."""
+    results = [run(BY_HAND, 1, moment, call) for moment in (0.25, 0.4)]
+    assert min(result["latency"] for result in results) < 0.4, results  # of a call
 
 
 def test_a_handler_that_does_not_raise() -> None:

@@ -103,6 +103,18 @@ static void begin(struct workspace *ws, struct buffers *gate)
     if (ws->gate != gate) ws->gate = gate;
 }
 
+/* Lets the caller be asked in a pass of so much work, if that is long. */
+struct asked {
+    atomic_int stop;
+    double polled;
+};
+static void ask(struct pass *p, struct asked *a, fbp_poll *interrupted, double operations)
+{
+    if (operations <= FBP_LONG_OPERATIONS || interrupted == NULL) return;
+    *a = (struct asked){.polled = fbp_seconds()};
+    p->halt = (struct halt){&a->stop, interrupted, &a->polled};
+}
+
 int fbp_train(fbp_plan *plan, const struct fbp_array *x, const struct fbp_targets *y, struct fbp_run *run)
 {
     if (!plan->trains || plan->optimizer < 0) return FBP_BAD_GRAPH;
@@ -115,14 +127,10 @@ int fbp_train(fbp_plan *plan, const struct fbp_array *x, const struct fbp_target
         struct workspace *ws = plan->training;
         begin(ws, ws->shared);
         fbp_weights_refresh(plan);
-        atomic_int stop = 0;
+        struct asked asked;
         struct pass p = {.plan = plan, .ws = ws, .x = x, .y = y, .weights = run->weights, .order = run->order,
                          .training = 1, .bad = &ws->bad};
-        double polled = 0;
-        if (plan->operations * (double)rows > FBP_LONG_OPERATIONS) {
-            p.halt = (struct halt){&stop, run->interrupted, &polled};
-            polled = fbp_seconds();
-        }
+        ask(&p, &asked, run->interrupted, plan->operations * (double)rows);
         plan->behind = plan->fold_due = 1;
         struct fbp_team team;
         fbp_team_open(&team, fbp_training_threads(plan, rows), plan->operations * (double)(run->end - run->next), &plan->training_trials,
@@ -142,7 +150,7 @@ int fbp_train(fbp_plan *plan, const struct fbp_array *x, const struct fbp_target
 
 /* ---- by hand: forward, backward, update --------------------------------------------------------------------------------- */
 
-int fbp_forward(fbp_plan *plan, const struct fbp_array *x, int training, void *const *out)
+int fbp_forward(fbp_plan *plan, const struct fbp_array *x, int training, void *const *out, fbp_poll *interrupted)
 {
     fbp_lock_write(&plan->lock);
     const int64_t rows = x[0].rows;
@@ -154,12 +162,14 @@ int fbp_forward(fbp_plan *plan, const struct fbp_array *x, int training, void *c
         struct pass p = {.plan = plan, .ws = plan->training, .x = x, .rows = rows, .keep = 1, .training = training, .out = out,
                          .bad = &plan->training->bad};
         const double operations = plan->forward_operations * (double)rows;
+        struct asked asked;
+        ask(&p, &asked, interrupted, operations);
         struct fbp_team team;
         fbp_team_open(&team, fbp_threads_for(plan, operations), operations, NULL, 0);
         p.mode = team.mode;
         p.parts = fbp_row_parts(plan, rows, team.threads);
         fbp_pass_forward(&p, &team);
-        status = atomic_load(p.bad);
+        status = atomic_load(p.bad) ? atomic_load(p.bad) : fbp_halted(&p.halt) ? FBP_PAUSED : FBP_OK;
         if (status == FBP_OK) {
             plan->forward_rows = rows;
             plan->forward_training = training;
@@ -173,7 +183,7 @@ int fbp_forward(fbp_plan *plan, const struct fbp_array *x, int training, void *c
     return status;
 }
 
-int fbp_backward(fbp_plan *plan, const struct fbp_array *dout, void *const *dx)
+int fbp_backward(fbp_plan *plan, const struct fbp_array *dout, void *const *dx, fbp_poll *interrupted)
 {
     fbp_lock_write(&plan->lock);
     int status = plan->forward_rows < 0 || plan->forward_rows != dout->rows ? FBP_NO_FORWARD : FBP_OK;
@@ -182,16 +192,18 @@ int fbp_backward(fbp_plan *plan, const struct fbp_array *dout, void *const *dx)
         fbp_weights_refresh(plan);
         struct pass p = {.plan = plan, .ws = plan->training, .rows = dout->rows, .training = plan->forward_training, .dout = dout,
                          .dx = dx, .inputs_wanted = dx != NULL, .bad = &plan->training->bad};
-        plan->gathered = 0;
+        plan->gathered = plan->backward_wanted = 0;
         const double operations = plan->operations * (double)dout->rows;
+        struct asked asked;
+        ask(&p, &asked, interrupted, operations);
         struct fbp_team team;
         fbp_team_open(&team, fbp_threads_for(plan, operations), operations, NULL, 0);
         p.mode = team.mode;
         p.parts = fbp_row_parts(plan, dout->rows, team.threads);
         fbp_pass_backward(&p, &team);
-        fbp_weights_phase(&p, FBP_GRADIENTS, plan->step.rule, &team);
+        if (fbp_halted(&p.halt) || !fbp_weights_phase(&p, FBP_GRADIENTS, plan->step.rule, &team)) status = FBP_PAUSED;
+        else plan->backward_wanted = 1 + p.inputs_wanted;
         fbp_team_close(&team);
-        plan->backward_wanted = 1 + p.inputs_wanted;
     }
     fbp_lock_release(&plan->lock);
     return status;

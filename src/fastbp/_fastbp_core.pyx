@@ -420,15 +420,18 @@ cdef class Plan:
         """The output for x, a list for several outputs; keeps the activations for backward."""
         cdef _Arrays inputs = self._read_inputs(x, "x")
         cdef _Pointers to
-        cdef int status
+        cdef int status = FBP_PAUSED
         made = [_matrix(inputs.a.rows, fbp_plan_width(self.plan, node), self.dtype) for node in self.output]
         to = _Pointers(made, self.output)
         if fbp_forward_rows(self.plan) > 0:
             _check_categories(self, inputs.a, x, "x")
         self._begin(None, None)
         try:
-            with nogil:
-                status = fbp_forward(self.plan, inputs.a, training, to.out)
+            while status == FBP_PAUSED:
+                with nogil:
+                    status = fbp_forward(self.plan, inputs.a, training, to.out, _interrupted)
+                if status == FBP_PAUSED:
+                    PyErr_CheckSignals()
         finally:
             self._end()
         if status != FBP_OK:
@@ -440,7 +443,7 @@ cdef class Plan:
         cdef _Arrays gradients = _Arrays(self.outputs)
         cdef _Array array
         cdef _Pointers to
-        cdef int status
+        cdef int status = FBP_PAUSED
         cdef int64_t rows = fbp_forward_rows(self.plan)
         cdef list made = []
         if rows < 0:
@@ -455,8 +458,11 @@ cdef class Plan:
             made = [_matrix(rows, fbp_plan_width(self.plan, node), self.dtype) for node in self.input]
         to = _Pointers(made, self.input if inputs else [])
         self._outside()
-        with nogil:
-            status = fbp_backward(self.plan, gradients.a, to.out if inputs else NULL)
+        while status == FBP_PAUSED:
+            with nogil:
+                status = fbp_backward(self.plan, gradients.a, to.out if inputs else NULL, _interrupted)
+            if status == FBP_PAUSED:
+                PyErr_CheckSignals()
         if status != FBP_OK:
             raise _error(status, "")
         return made if inputs else None

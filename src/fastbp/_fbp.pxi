@@ -84,9 +84,9 @@ cdef extern from "fbp.h" nogil:
     int fbp_train(fbp_plan *plan, const fbp_array *x, const fbp_targets *y, fbp_run *run)
     int fbp_predict(fbp_plan *plan, const fbp_array *x, const fbp_result *result, int results, int64_t *next,
                     int (*interrupted)() noexcept nogil)
-    int fbp_forward(fbp_plan *plan, const fbp_array *x, int training, void **out)
+    int fbp_forward(fbp_plan *plan, const fbp_array *x, int training, void **out, int (*interrupted)() noexcept nogil)
     int64_t fbp_forward_rows(const fbp_plan *plan)
-    int fbp_backward(fbp_plan *plan, const fbp_array *dout, void **dx)
+    int fbp_backward(fbp_plan *plan, const fbp_array *dout, void **dx, int (*interrupted)() noexcept nogil)
     int fbp_plan_kept(fbp_plan *plan, int node, int gradient, int64_t rows, void *to)
     int fbp_update(fbp_plan *plan)
     int fbp_loss_gradient(int loss, int dtype, const void *out, int64_t width, const fbp_array *y, int labels,
