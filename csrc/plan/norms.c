@@ -10,7 +10,7 @@ static void *kept_at(const struct pass *p, int g, size_t r)
     return b->kept ? fbp_at(p->plan, b->kept, r * p->plan->gate[g].ld) : NULL;
 }
 
-static void *column_row(const struct fbp_plan *plan, const struct workspace *ws, int g, enum column_rows row, size_t j)
+void *fbp_column_row(const struct fbp_plan *plan, const struct workspace *ws, int g, enum column_rows row, size_t j)
 {
     return fbp_at(plan, ws->gate[g].statistics, (size_t)row * plan->gate[g].ld + j);
 }
@@ -70,14 +70,20 @@ void fbp_sum_columns(const struct fbp_plan *plan, size_t rows, struct fbp_column
     } while ((r += f.k) < rows);
 }
 
+/* Whether the statistics are those of the batch: else they are given, and do not depend on X. */
+int fbp_batch_norm_depends(const struct fbp_plan *plan, int g, int training, size_t rows)
+{
+    return plan->gate[g].kind == FBP_GATE_BATCH_NORM && training && rows > 0;
+}
+
 /* Mean and scale of columns j0 .. j1: before the gate's own forward. */
 void fbp_batch_norm_statistics(const struct pass *p, int g, size_t j0, size_t j1)
 {
     const struct fbp_plan *plan = p->plan;
     const struct gate *gate = &plan->gate[g];
     const size_t n = j1 - j0;
-    void *mean = column_row(plan, p->ws, g, FBP_MEAN, j0), *variance = column_row(plan, p->ws, g, FBP_VARIANCE, j0);
-    if (p->training && p->rows > 0) {
+    void *mean = fbp_column_row(plan, p->ws, g, FBP_MEAN, j0), *variance = fbp_column_row(plan, p->ws, g, FBP_VARIANCE, j0);
+    if (fbp_batch_norm_depends(plan, g, p->training, (size_t)p->rows)) {
         const void *const *x = p->ws->gate[gate->in[0].from].out_row;
         fbp_sum_columns(plan, (size_t)p->rows, (struct fbp_columns){.n = n, .a = x, .a0 = (ptrdiff_t)j0, .sum = mean});
         plan->kernels->column_means(n, mean, (double)p->rows, mean);
@@ -87,7 +93,7 @@ void fbp_batch_norm_statistics(const struct pass *p, int g, size_t j0, size_t j1
         memcpy(mean, fbp_at(plan, plan->state, gate->state + j0), n * plan->kernels->size);
         memcpy(variance, fbp_at(plan, plan->state, gate->state + gate->width + j0), n * plan->kernels->size);
     }
-    plan->kernels->column_scales(n, variance, gate->setting[0], column_row(plan, p->ws, g, FBP_SCALE, j0));
+    plan->kernels->column_scales(n, variance, gate->setting[0], fbp_column_row(plan, p->ws, g, FBP_SCALE, j0));
 }
 
 void fbp_batch_norm_forward(const struct pass *p, int g, int to, size_t r0, size_t r1)
@@ -101,24 +107,25 @@ void fbp_batch_norm_forward(const struct pass *p, int g, int to, size_t r0, size
     }
     struct fbp_norm f = norm_of(p, g, to, r0, r1);
     if (p->result) fbp_batch_norm_statistics(p, g, 0, p->plan->gate[g].width);    /* prediction */
-    f.mean = column_row(p->plan, p->ws, g, FBP_MEAN, 0);
-    f.scale = column_row(p->plan, p->ws, g, FBP_SCALE, 0);
+    f.mean = fbp_column_row(p->plan, p->ws, g, FBP_MEAN, 0);
+    f.scale = fbp_column_row(p->plan, p->ws, g, FBP_SCALE, 0);
     p->plan->kernels->normalize_columns(&f);
     fbp_activate(p, to, r0, r1);
 }
 
-/* Means of dZ and dZ X^ over the batch: before the gate's own backward. Given statistics do not depend on X: then they are 0. */
+/* Sums and means of dZ and dZ X^ over the batch: before the gate's own backward. With given statistics dX needs none: then the means are 0. */
 void fbp_batch_norm_sums(const struct pass *p, int g, size_t j0, size_t j1)
 {
     const struct fbp_plan *plan = p->plan;
     const size_t n = j1 - j0, ld = plan->gate[g].ld;
-    void *delta = column_row(plan, p->ws, g, FBP_MEAN_DELTA, j0), *product = column_row(plan, p->ws, g, FBP_MEAN_PRODUCT, j0);
-    if (p->training && p->rows > 0) {
+    void *delta = fbp_column_row(plan, p->ws, g, FBP_MEAN_DELTA, j0), *product = fbp_column_row(plan, p->ws, g, FBP_MEAN_PRODUCT, j0);
+    void *sum = fbp_column_row(plan, p->ws, g, FBP_SUM_DELTA, j0), *sum_product = fbp_column_row(plan, p->ws, g, FBP_SUM_PRODUCT, j0);
+    if (fbp_batch_norm_depends(plan, g, p->training, (size_t)p->rows)) {
         fbp_sum_columns(plan, (size_t)p->rows, (struct fbp_columns){
             .n = n, .a = p->ws->gate[g].grad_row, .a0 = (ptrdiff_t)j0,
-            .b = fbp_at(plan, p->ws->gate[g].kept, j0), .ldb = (ptrdiff_t)ld, .sum = delta, .product = product});
-        plan->kernels->column_means(n, delta, (double)p->rows, delta);
-        plan->kernels->column_means(n, product, (double)p->rows, product);
+            .b = fbp_at(plan, p->ws->gate[g].kept, j0), .ldb = (ptrdiff_t)ld, .sum = sum, .product = sum_product});
+        plan->kernels->column_means(n, sum, (double)p->rows, delta);
+        plan->kernels->column_means(n, sum_product, (double)p->rows, product);
     } else {
         memset(delta, 0, n * plan->kernels->size);
         memset(product, 0, n * plan->kernels->size);
@@ -130,9 +137,9 @@ void fbp_batch_norm_backward(const struct pass *p, int g, size_t r0, size_t r1)
     const struct edge *e = &p->plan->gate[g].in[0];
     if (!fbp_gradient_wanted(p, e->from)) return;
     struct fbp_norm_grad f = norm_grad_of(p, g, r0, r1);
-    f.scale = column_row(p->plan, p->ws, g, FBP_SCALE, 0);
-    f.mean = column_row(p->plan, p->ws, g, FBP_MEAN_DELTA, 0);
-    f.mean_product = column_row(p->plan, p->ws, g, FBP_MEAN_PRODUCT, 0);
+    f.scale = fbp_column_row(p->plan, p->ws, g, FBP_SCALE, 0);
+    f.mean = fbp_column_row(p->plan, p->ws, g, FBP_MEAN_DELTA, 0);
+    f.mean_product = fbp_column_row(p->plan, p->ws, g, FBP_MEAN_PRODUCT, 0);
     p->plan->kernels->normalize_columns_grad(&f);
     if (e->last) fbp_deactivate(p, e->from, r0, r1);
 }
@@ -144,8 +151,8 @@ void fbp_batch_norm_remember(struct fbp_plan *plan, const struct workspace *ws, 
         const int g = plan->cut[c];
         const struct gate *gate = &plan->gate[g];
         const double unbiased = rows > 1 ? (double)rows / (double)(rows - 1) : 1, momentum = gate->setting[1];
-        plan->kernels->move_average(gate->width, fbp_at(plan, plan->state, gate->state), column_row(plan, ws, g, FBP_MEAN, 0), momentum, 1);
+        plan->kernels->move_average(gate->width, fbp_at(plan, plan->state, gate->state), fbp_column_row(plan, ws, g, FBP_MEAN, 0), momentum, 1);
         plan->kernels->move_average(gate->width, fbp_at(plan, plan->state, gate->state + gate->width),
-                                    column_row(plan, ws, g, FBP_VARIANCE, 0), momentum, unbiased);
+                                    fbp_column_row(plan, ws, g, FBP_VARIANCE, 0), momentum, unbiased);
     }
 }

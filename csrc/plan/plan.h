@@ -113,7 +113,7 @@ struct buffers {
 };
 
 /* Rows of numbers for each column of a batch norm. */
-enum column_rows { FBP_MEAN, FBP_SCALE, FBP_VARIANCE, FBP_MEAN_DELTA, FBP_MEAN_PRODUCT, FBP_COLUMN_ROWS };
+enum column_rows { FBP_MEAN, FBP_SCALE, FBP_VARIANCE, FBP_SUM_DELTA, FBP_SUM_PRODUCT, FBP_MEAN_DELTA, FBP_MEAN_PRODUCT, FBP_COLUMN_ROWS };
 
 /* Targets of one output for the rows of a batch, and their losses. */
 struct targets {
@@ -299,6 +299,8 @@ fbp_gate_fn fbp_embedding_backward, fbp_clear, fbp_row_norm_backward, fbp_batch_
 void fbp_sum_columns(const struct fbp_plan *plan, size_t rows, struct fbp_columns f);
 void fbp_batch_norm_statistics(const struct pass *p, int g, size_t j0, size_t j1);
 void fbp_batch_norm_sums(const struct pass *p, int g, size_t j0, size_t j1);
+int fbp_batch_norm_depends(const struct fbp_plan *plan, int g, int training, size_t rows);
+void *fbp_column_row(const struct fbp_plan *plan, const struct workspace *ws, int g, enum column_rows row, size_t j);
 void fbp_batch_norm_remember(struct fbp_plan *plan, const struct workspace *ws, size_t rows);
 static inline int fbp_gradient_wanted(const struct pass *p, int g)
 {

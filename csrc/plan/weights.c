@@ -124,6 +124,7 @@ struct phase {
     int in_parts;                       /* as in the pass, and so is split */
     int64_t before;                     /* rows of the batch before these, since the last cut */
     int later;                          /* there were cuts before: totals wait */
+    int training;
     int split;
     enum phase_b what;
     struct fbp_rule rule[2];            /* of weights and of biases, where there is an update */
@@ -188,14 +189,17 @@ static void hand_over(const struct fbp_plan *plan, char *c, ptrdiff_t ldc, const
     else for (size_t i = 0; i < m; i++) memcpy(fbp_at(plan, c, i * (size_t)ldc), fbp_at(plan, x, i * n), n * plan->kernels->size);
 }
 
-/* The gradients of a norm's gain and shift: S dZ X^ and S dZ over the batch, cut and added as above; onto what is there if `add`. */
+/* The gradients of a norm's gain and shift: S dZ X^ and S dZ over the batch, cut and added as above; onto what is there if `add`. A batch norm
+ * that takes the statistics of the batch has had to add them up in phase A. */
 static void unit_norm(const struct phase *p, const struct unit *u, char *c, char *bias, int add)
 {
     const struct fbp_plan *plan = p->plan;
     const struct buffers *b = &p->ws->gate[u->gate];
     const size_t n = u->j1 - u->j0;
+    const int added_up = fbp_batch_norm_depends(plan, u->gate, p->training, p->rows);
     char *product = waits(p) ? waiting_at(plan, p->ws->sums, u) : c, *sum = waits(p) ? waiting_biases_at(plan, p->ws->sums, u) : bias;
-    fbp_sum_columns(plan, p->rows, (struct fbp_columns){
+    if (added_up) product = fbp_column_row(plan, p->ws, u->gate, FBP_SUM_PRODUCT, u->j0), sum = fbp_column_row(plan, p->ws, u->gate, FBP_SUM_DELTA, u->j0);
+    else fbp_sum_columns(plan, p->rows, (struct fbp_columns){
         .n = n, .a = b->grad_row, .a0 = (ptrdiff_t)u->j0,
         .b = fbp_at(plan, b->kept, u->j0), .ldb = (ptrdiff_t)plan->gate[u->gate].ld,
         .sum = u->bias ? sum : NULL, .product = product, .more = add && !waits(p), .goes_on = p->before > 0});
@@ -369,7 +373,8 @@ int fbp_weights_phase(const struct pass *pass, enum phase_b what, const struct f
     const double parts = 2.0 * (double)(pass->rows + 8) * (double)plan->parameters / PART_OPERATIONS / team->threads;
     const int each = team->threads == 1 || parts < 1 ? 1 : parts < PARTS_PER_THREAD ? (int)parts : PARTS_PER_THREAD;
     struct phase p = {.plan = pass->plan, .ws = ws, .rows = (size_t)pass->rows, .in_parts = pass->in_parts, .before = pass->before % FBP_REDUCTION_ROWS,
-                      .later = pass->before >= FBP_REDUCTION_ROWS, .split = pass->split, .what = what, .rule = {rule[0], rule[1]}, .parts = each * team->threads,
+                      .later = pass->before >= FBP_REDUCTION_ROWS, .training = pass->training,
+                      .split = pass->split, .what = what, .rule = {rule[0], rule[1]}, .parts = each * team->threads,
                       .threads = team->threads, .split_cost = 0};
     if (plan->units == 0) return 1;
     if (what == FBP_SUMS || what == FBP_TOTALS || what == FBP_GRADIENTS) p.halt = pass->halt;
