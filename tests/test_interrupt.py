@@ -181,7 +181,7 @@ print(json.dumps({"latency": latency / seconds, "steps": steps}))
 
 BY_HAND = """
 def network():
-    layers = [fb.Input(64), *(fb.Dense(1024, "relu") for _ in range(3)), fb.Dropout(0.5), fb.Dense(10)]
+    layers = [fb.Input(64), *(fb.Dense(600, "relu") for _ in range(3)), fb.Dropout(0.5), fb.Dense(10)]
     return fb.Sequential(layers, "cross_entropy", fb.SGD(0.05, momentum=0.9), seed=0)
 
 def step(net):
@@ -239,7 +239,7 @@ def test_a_long_step() -> None:
 
 
 def test_a_long_phase_b() -> None:
-    results = [run(LONG_PHASE_B, 1, moment, 1) for moment in (0.7, 0.75, 0.8)]
+    results = [run(LONG_PHASE_B, 1, moment, 1) for moment in (0.7, 0.8)]
     assert min(result["latency"] for result in results) < 0.15, results  # of a step
     assert min(result["steps"] for result in results) == 3, results  # the third was given up and is done again
 
