@@ -32,6 +32,27 @@ int fbp_row_parts(const struct fbp_plan *plan, int64_t rows, int threads)
     return rows < threads ? 1 : each * threads > FBP_MOST_PARTS ? FBP_MOST_PARTS : (int)each * threads;
 }
 
+#define PARTS_PER_THREAD 4
+#define PART_OPERATIONS 2e6
+
+/* Parts for each thread of a phase of so much work: several where it is long, for the threads to end at about the same time, also where one
+ * core is slower, or away for a while. */
+int fbp_parts_each(double operations, int threads)
+{
+    const double parts = operations / PART_OPERATIONS / threads;
+    return threads == 1 || parts < 1 ? 1 : parts < PARTS_PER_THREAD ? (int)parts : PARTS_PER_THREAD;
+}
+
+#define PREDICTED_ROWS 64               /* enough to reuse weights from L2; in training, which transposes them for each part, it is not */
+
+/* Parts of a batch for a prediction. */
+int fbp_prediction_parts(const struct fbp_plan *plan, int64_t rows, int threads)
+{
+    const int parts = fbp_row_parts(plan, rows, threads), each = fbp_parts_each(plan->forward_operations * (double)rows, threads);
+    const int64_t most = rows / (PREDICTED_ROWS * threads), finer = threads * (most < each ? most : each);
+    return plan->alone || finer < parts ? parts : (int)finer;
+}
+
 /* ---- long batches. The products of a step on so many rows would find nothing in cache of what phase A has left there: so some rows go
  * through both phases, then the next, and the chains of dW wait, as do their totals from one cut to the next. ------------------------ */
 

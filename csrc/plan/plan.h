@@ -352,6 +352,8 @@ int fbp_training_workspace(struct fbp_plan *plan, size_t rows);
 int fbp_threads_for(const struct fbp_plan *plan, double operations);
 int fbp_training_threads(const struct fbp_plan *plan, int64_t rows);
 int fbp_row_parts(const struct fbp_plan *plan, int64_t rows, int threads);
+int fbp_parts_each(double operations, int threads);
+int fbp_prediction_parts(const struct fbp_plan *plan, int64_t rows, int threads);
 int fbp_sums_wait(const struct fbp_plan *plan, size_t rows);
 int64_t fbp_step_rows(const struct fbp_plan *plan, int64_t rows, int64_t before, int threads);
 int fbp_update_waits(const struct fbp_plan *plan, int64_t rows);

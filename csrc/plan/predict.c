@@ -140,7 +140,7 @@ int fbp_predict(fbp_plan *plan, const struct fbp_array *x, const struct fbp_resu
     int status = take(plan, &q.ws, threads);           /* also where a worker is asleep: it may not be next time */
     if (status == FBP_OK) {
         if (team.shared) fbp_trial_begin(&team, &plan->prediction_trials, row_cost * (double)q.rows);
-        q.parts = fbp_row_parts(plan, q.rows, team.threads);
+        q.parts = fbp_prediction_parts(plan, q.rows, team.threads);
         fbp_team_run(&team, prediction_part, &q, sizeof q, q.parts);
         if (team.shared) fbp_trial_end(&team);
         if (!atomic_load(&stop)) *next += q.rows;

@@ -362,16 +362,12 @@ static void phase_part(void *context, int part, int thread)
     run_units(p, &halt, turned, &work);
 }
 
-#define PARTS_PER_THREAD 4              /* of a long phase, for the threads to end at about the same time */
-#define PART_OPERATIONS 2e6             /* ... none shorter than this */
-
 /* On the rows of a pass. rule: of an update, where there is one. Returns 0 when it was given up half-way, which changes but gradients. */
 int fbp_weights_phase(const struct pass *pass, enum phase_b what, const struct fbp_rule rule[2], struct fbp_team *team)
 {
     const struct fbp_plan *plan = pass->plan;
     const struct workspace *ws = pass->ws;
-    const double parts = 2.0 * (double)(pass->rows + 8) * (double)plan->parameters / PART_OPERATIONS / team->threads;
-    const int each = team->threads == 1 || parts < 1 ? 1 : parts < PARTS_PER_THREAD ? (int)parts : PARTS_PER_THREAD;
+    const int each = fbp_parts_each(2.0 * (double)(pass->rows + 8) * (double)plan->parameters, team->threads);
     struct phase p = {.plan = pass->plan, .ws = ws, .rows = (size_t)pass->rows, .in_parts = pass->in_parts, .before = pass->before % FBP_REDUCTION_ROWS,
                       .later = pass->before >= FBP_REDUCTION_ROWS, .training = pass->training,
                       .split = pass->split, .what = what, .rule = {rule[0], rule[1]}, .parts = each * team->threads,
