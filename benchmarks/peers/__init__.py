@@ -58,7 +58,7 @@ class Peer:
         How it is used, for the report.
     tasks : tuple of str
     spin : float
-        Seconds its idle threads go on spinning after a call: the driver waits as long before the next peer's turn.
+        Seconds that its idle threads may go on spinning after a call: the driver waits as long before the next peer's turn.
     environment : dict
         Variables of its process.
     slow_setup : bool
@@ -114,7 +114,7 @@ PEERS = {
             "`MLPClassifier.partial_fit` on the batch, `predict_proba`; `assume_finite`",
             spin=0.15,
         ),
-        Peer("onnxruntime", "onnx_net", "sequential, the faster of `run` and io binding", ("predict",)),
+        Peer("onnxruntime", "onnx_net", "sequential, the faster of `run` and io binding", ("predict",), spin=0.1),
     )
 }
 MEMORY = Peer("memory", "memory", "copying an array", ("copy",))  # no peer, but the same machinery measures it
