@@ -373,6 +373,21 @@ def test_a_row_of_weight_two_counts_twice(library: ModuleType) -> None:
     np.testing.assert_allclose(history.val_loss[0], twice.evaluate(X, LABELS, weights)["loss"], rtol=bound)
 
 
+def test_the_loss_of_an_epoch_is_the_mean_by_weight(library: ModuleType) -> None:
+    def net() -> Any:
+        layers = [library.Input(4), library.Dense(6, "tanh"), library.Dense(3)]
+        return library.Sequential(layers, "cross_entropy", library.SGD(0.1), seed=1, dtype="float64")
+
+    bound = 64 * np.finfo(float).eps
+    for weights in (np.array([1.0, 2.0, 0.0, 3.0, 0.5]), np.array([0, 0, 4.0, 1.0, 0]), np.ones(5)):
+        by_hand = net()
+        losses = [by_hand.train_step(X[i : i + 2], LABELS[i : i + 2], weights[i : i + 2]) for i in (0, 2, 4)]
+        wanted = np.average(losses, weights=[weights[:2].sum(), weights[2:4].sum(), weights[4]])
+        history = net().fit(X, LABELS, batch_size=2, sample_weight=weights, shuffle=False)
+        np.testing.assert_allclose(history.loss, [wanted], rtol=bound)
+    assert net().fit(X, LABELS, batch_size=2, sample_weight=np.zeros(5)).loss == [0.0]
+
+
 @pytest.mark.parametrize(
     "weights, error",
     [
@@ -401,13 +416,13 @@ def test_weights_that_are_none(library: ModuleType, weights: Any, error: type[Ex
     np.testing.assert_array_equal(net.params, before)
 
 
-def test_weights_of_classes() -> None:
+def test_weights_of_classes(library: ModuleType) -> None:
     def net(loss: Any) -> Any:
-        layers = [fb.Input(4), fb.Dense(6, "tanh"), fb.Dense(3)]
-        return fb.Sequential(layers, loss, fb.SGD(0.1), seed=1, dtype="float64")
+        layers = [library.Input(4), library.Dense(6, "tanh"), library.Dense(3)]
+        return library.Sequential(layers, loss, library.SGD(0.1), seed=1, dtype="float64")
 
     of_class, sample = np.array([1.0, 3.0, 0.5]), np.array([1.0, 2, 0, 1, 4])
-    loss = fb.losses.CrossEntropy(class_weight=of_class)
+    loss = library.losses.CrossEntropy(class_weight=of_class)
     for given, rows in ((None, of_class[LABELS]), (sample, sample * of_class[LABELS])):
         weighted, plain = net(loss), net("cross_entropy")
         assert weighted.evaluate(X, LABELS, given) == plain.evaluate(X, LABELS, rows)
@@ -417,7 +432,7 @@ def test_weights_of_classes() -> None:
         assert first.loss == second.loss
         np.testing.assert_array_equal(weighted.params, plain.params)
     assert repr(weighted.loss) in repr(weighted)
-    refused(lambda: two_in_two_out(fb, loss=[loss, "squared_error"]), "class_weight", ValueError)
+    refused(lambda: two_in_two_out(library, loss=[loss, "squared_error"]), "class_weight", ValueError)
 
 
 def test_weights_of_rows_with_several_outputs(library: ModuleType) -> None:

@@ -12,7 +12,8 @@ class History:
     Attributes
     ----------
     loss : list of float
-        Mean training loss: sum(batch loss * batch rows) / rows, each batch before its own update.
+        Mean training loss, each batch before its own update: sum(batch loss * batch weight) / sum(batch weight). The weight of
+        a batch is that of its rows together: their number, if they have no sample or class weights.
     val_loss : list of float
         Loss on the validation data after the epoch; empty without validation data.
     val_accuracy : list of float

@@ -80,13 +80,14 @@ class Data:
         """Return outputs as the user wants them: one, or a list."""
         return outputs if self.listed else outputs[0]
 
-    def weights(self, name: str, y: Any, sample_weight: npt.ArrayLike | None) -> list[Weights | None]:
-        """Return for each output the weights of rows whose targets are y, as given; None if all are 1."""
+    def weights(self, name: str, y: Any, sample_weight: npt.ArrayLike | None) -> Weights | None:
+        """Return the weight of every row, (n,), from those of its sample and its class; None if all are 1."""
         parts = y if self.listed else [y]
         names = [f"{name}[{i}]" for i in range(len(parts))] if self.listed else [name]
-        return [head.row_weights(y_k, sample_weight, each) for head, y_k, each in zip(self.heads, parts, names, strict=True)]
+        found = [head.row_weights(y_k, sample_weight, each) for head, y_k, each in zip(self.heads, parts, names, strict=True)]
+        return found[0]  # those of all outputs: only a single one may weigh classes
 
-    def validation(self, data: Any) -> tuple[list[AnyArray], list[Target], list[Weights | None]]:
+    def validation(self, data: Any) -> tuple[list[AnyArray], list[Target], Weights | None]:
         """Return inputs, targets and weights of (X, y) or (X, y, sample_weight), or raise."""
         name = "validation_data"
         if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):

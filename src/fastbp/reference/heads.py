@@ -95,10 +95,13 @@ def heads_of(
     weights = [1.0] * outputs if loss_weights is None else [_loss_weight(weight) for weight in loss_weights]
     if len(weights) != outputs:
         raise ValueError(f"loss_weights must be a list of {outputs} numbers, one for each output, got {len(weights)}")
-    return tuple(
+    heads = tuple(
         Head(one if callable(one) and not isinstance(one, type) else loss_named(one), weight)  # type: ignore[arg-type]
         for one, weight in zip(given, weights, strict=True)
     )
+    if outputs > 1 and any(getattr(head.loss, "class_weight", None) is not None for head in heads):
+        raise ValueError(f"class_weight must be None where there are several outputs, got {loss!r}")
+    return heads
 
 
 def _loss_weight(weight: float) -> float:

@@ -76,12 +76,12 @@ class Training:
         m = len(X[0])
         return self._step(X, self._data.y("y", y, m), self._data.weights("y", y, sample_weight))
 
-    def _step(self, x: list[AnyArray], targets: list[Target], weights: list[Weights | None]) -> float:
+    def _step(self, x: list[AnyArray], targets: list[Target], weights: Weights | None) -> float:
         self._pass = None  # what `forward` kept
         self._last = done = self._network.forward(x, training=True)
         E, douts = 0.0, []
-        for head, O, T, w in zip(self._data.heads, done.outputs, targets, weights, strict=True):
-            E_k, dO = head.value(O, T, w)
+        for head, O, T in zip(self._data.heads, done.outputs, targets, strict=True):
+            E_k, dO = head.value(O, T, weights)
             E += E_k
             douts.append(dO)
         done.backward(douts, inputs=False)
@@ -132,12 +132,14 @@ class Training:
         for _ in range(epochs):
             began = time.perf_counter()
             order = permutation(self.seed, STREAM_SHUFFLE, self._epoch, n) if shuffle else np.arange(n)
-            total = 0.0
+            total = counted = 0.0
             for start in range(0, n, batch_size):
                 batch = order[start : start + batch_size]
-                parts = [w if w is None else w[batch] for w in weights]
-                total += len(batch) * self._step([each[batch] for each in x], [T[batch] for T in targets], parts)
-            history.loss.append(total / n)
+                w = None if weights is None else weights[batch]
+                weight = len(batch) if w is None else float(w.sum())
+                total += weight * self._step([each[batch] for each in x], [T[batch] for T in targets], w)
+                counted += weight
+            history.loss.append(total / counted if counted > 0 else 0.0)
             history.seconds.append(time.perf_counter() - began)
             if validation is not None:
                 scores = self._scores(*validation)
@@ -160,11 +162,11 @@ class Training:
         m = len(x[0])
         return self._scores(x, self._data.y("y", y, m), self._data.weights("y", y, sample_weight))
 
-    def _scores(self, x: list[AnyArray], targets: list[Target], weights: list[Weights | None]) -> dict[str, float]:
+    def _scores(self, x: list[AnyArray], targets: list[Target], weights: Weights | None) -> dict[str, float]:
         out = self.predict(x if len(x) > 1 else x[0])
         outputs = out if self._data.listed else [out]
         heads = self._data.heads
-        each = [head.scores(*parts) for head, *parts in zip(heads, outputs, targets, weights, strict=True)]
+        each = [head.scores(O, T, weights) for head, O, T in zip(heads, outputs, targets, strict=True)]
         if len(heads) == 1:
             return each[0]
         total = {"loss": sum(head.weight * scores["loss"] for head, scores in zip(heads, each, strict=True))}
