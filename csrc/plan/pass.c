@@ -156,7 +156,7 @@ static struct pass *rows_of(void *context, int part, int thread, struct pass *co
     *r0 = (size_t)from, *r1 = (size_t)to;
     if (thread == 0) return p;
     *copy = *p;
-    copy->halt.interrupted = NULL;
+    copy->halt = fbp_halt_of(p->halt, thread);
     return copy;
 }
 

@@ -268,6 +268,11 @@ static inline int64_t fbp_source_row(const struct pass *p, size_t r)
 /* pass.c: phase A: forward, loss, backward over all rows, which a team shares. */
 int fbp_halt_asked(const struct halt *h);
 static inline int fbp_halted(const struct halt *h) { return h->stop && fbp_halt_asked(h); }
+static inline struct halt fbp_halt_of(struct halt h, int thread)    /* only the calling thread, 0, asks the caller */
+{
+    if (thread > 0) h.interrupted = NULL;
+    return h;
+}
 void fbp_pass_forward(struct pass *p, struct fbp_team *team);
 void fbp_pass_step(struct pass *p, struct fbp_team *team);
 void fbp_pass_backward(struct pass *p, struct fbp_team *team);

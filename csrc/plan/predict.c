@@ -102,10 +102,7 @@ static void prediction_part(void *context, int part, int thread)
     for (int64_t r = from; r < to; r += (int64_t)plan->row_block) {
         struct pass p = {.plan = plan, .ws = ws, .x = q->x, .first = q->first + r, .rows = to - r, .to = plan->gates, .bad = q->bad,
                          .result = q->result, .results = q->results, .mode = q->mode};
-        if (plan->forward_operations * (double)q->rows > FBP_LONG_OPERATIONS) {
-            p.halt = q->halt;
-            if (thread > 0) p.halt.interrupted = NULL;
-        }
+        if (plan->forward_operations * (double)q->rows > FBP_LONG_OPERATIONS) p.halt = fbp_halt_of(q->halt, thread);
         const size_t m = fbp_min((size_t)(to - r), plan->row_block);
         results_in_place(q, ws, q->first + r);
         fbp_pass_rows(&p, 0, m);

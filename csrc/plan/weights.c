@@ -344,7 +344,7 @@ static void phase_part(void *context, int part, int thread)
     const struct share split_share = share_of(p->split_cost, part % each, each);
     struct unit work = {0};
     struct turned *turned = p->ws && thread < p->ws->turning ? &p->ws->turned[thread] : NULL;
-    const struct halt halt = {p->halt.stop, thread == 0 ? p->halt.interrupted : NULL, p->halt.polled};
+    const struct halt halt = fbp_halt_of(p->halt, thread);
     size_t j0 = 0, j1 = 0;
     if (p->split) fbp_split_columns(p->plan, p->split, part / each, p->threads, &j0, &j1);
     for (const struct unit *u = first; u <= last; u++) {
