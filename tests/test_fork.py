@@ -192,6 +192,33 @@ def test_the_network_in_training_is_consistent_in_the_child(busy: fb.Sequential)
         assert Child(work).result() == b"consistent"
 
 
+def test_fork_while_another_thread_freezes_layers() -> None:
+    net, enough = network(1, momentum=0.0), threading.Event()
+    start, layer = net.params.copy(), net.layers[1]
+
+    def toggle() -> None:
+        while not enough.is_set():
+            net.plan.set_trainable(1, False)
+            net.plan.set_trainable(1, True)
+
+    def work() -> bytes:
+        layer.trainable = False
+        layer.trainable = True
+        net.params[:] = start
+        return train(net)
+
+    expected = train(network(1, momentum=0.0))
+    thread = threading.Thread(target=toggle, daemon=True)
+    thread.start()
+    try:
+        for _ in range(300):  # one in a hundred comes between two lines
+            assert Child(work).result() == expected
+    finally:
+        enough.set()
+    thread.join(SECONDS)
+    assert not thread.is_alive()
+
+
 def test_fork_while_another_thread_predicts() -> None:
     net = network()
     expected = digest(net)

@@ -56,7 +56,6 @@ static struct {
     _Alignas(128) char context[FBP_CONTEXT_BYTES];
 } board[TASKS];
 
-static atomic_uint fork_generation;
 static atomic_int threads_wanted = 1;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -67,7 +66,7 @@ void fbp_set_threads(int threads)
 
 int fbp_get_threads(void) { return atomic_load(&threads_wanted); }
 
-/* In a forked child no worker lives and no lock is held. */
+/* In a forked child no worker lives, and nobody uses the pool. */
 static void after_fork(void)
 {
     pthread_mutex_init(&pool.busy, NULL);
@@ -76,7 +75,6 @@ static void after_fork(void)
     pool.workers = 0;
     atomic_store(&pool.asleep, 0);
     atomic_store(&pool.ticket, TICKET(++pool.phase, 0, 0, 0));
-    atomic_fetch_add(&fork_generation, 1);
 }
 
 static void watch_forks(void) { pthread_atfork(NULL, NULL, after_fork); }
@@ -316,72 +314,4 @@ void fbp_trial_end(struct fbp_team *team)
     if (trial->calls != trial_calls(trial) || atomic_load(&pool.asleep) == 0) return;
     if (team->wake) wake_up();
     else pool.alone = pool.patience;                                    /* the next call does it */
-}
-
-void fbp_lock_create(struct fbp_lock *lock, atomic_int *forked)
-{
-    pthread_once(&once, watch_forks);
-    *lock = (struct fbp_lock){.generation = atomic_load(&fork_generation), .forked = forked};
-    pthread_mutex_init(&lock->mutex, NULL);
-    pthread_cond_init(&lock->changed, NULL);
-}
-
-void fbp_lock_destroy(struct fbp_lock *lock)
-{
-    pthread_mutex_destroy(&lock->mutex);
-    pthread_cond_destroy(&lock->changed);
-}
-
-/* A lock taken before the fork by a thread that is not in this process is free. */
-static void forget_parent(struct fbp_lock *lock)
-{
-    if (lock->generation == atomic_load(&fork_generation)) return;
-    fbp_lock_create(lock, lock->forked);
-    atomic_store(lock->forked, 1);
-}
-
-/* To those who wait, with the mutex held. */
-static void tell(struct fbp_lock *lock)
-{
-    if (lock->next != lock->turn) pthread_cond_broadcast(&lock->changed);
-}
-
-void fbp_lock_read(struct fbp_lock *lock)
-{
-    forget_parent(lock);
-    pthread_mutex_lock(&lock->mutex);
-    for (const unsigned mine = lock->next++; lock->turn != mine || lock->writer;) pthread_cond_wait(&lock->changed, &lock->mutex);
-    lock->turn++;
-    lock->readers++;
-    tell(lock);                                     /* the next may be a reader, too */
-    pthread_mutex_unlock(&lock->mutex);
-}
-
-void fbp_lock_write(struct fbp_lock *lock)
-{
-    forget_parent(lock);
-    pthread_mutex_lock(&lock->mutex);
-    for (const unsigned mine = lock->next++; lock->turn != mine || lock->writer || lock->readers;)
-        pthread_cond_wait(&lock->changed, &lock->mutex);
-    lock->turn++;
-    lock->writer = 1;
-    pthread_mutex_unlock(&lock->mutex);
-}
-
-void fbp_lock_share(struct fbp_lock *lock)
-{
-    pthread_mutex_lock(&lock->mutex);
-    lock->writer = 0;
-    lock->readers = 1;
-    tell(lock);
-    pthread_mutex_unlock(&lock->mutex);
-}
-
-void fbp_lock_release(struct fbp_lock *lock)
-{
-    pthread_mutex_lock(&lock->mutex);
-    if (lock->writer) lock->writer = 0;
-    else lock->readers--;
-    tell(lock);
-    pthread_mutex_unlock(&lock->mutex);
 }

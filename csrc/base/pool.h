@@ -1,4 +1,4 @@
-/* pool.h: the library's own threads, and a lock that survives a fork.
+/* pool.h: the library's own threads.
  *
  * Work is offered, not assigned: a phase is cut into parts, the caller takes them one by one, and so does every worker that happens
  * to be awake. A worker that the system has given no core takes nothing and delays nobody. The pool serves one call at a time;
@@ -67,22 +67,5 @@ static inline void fbp_share(int64_t n, int part, int parts, int64_t *from, int6
     *from = part * low + (part < larger ? part : larger);
     *to = *from + low + (part < larger);
 }
-
-/* Many readers or one writer, in the order in which they came, so that neither starves the other; free again in a forked child, whoever
- * held it: then *forked is raised, since what the lock guards may be half-way through a change. */
-struct fbp_lock {
-    pthread_mutex_t mutex;
-    pthread_cond_t changed;
-    int readers, writer;
-    unsigned next, turn;            /* number that the next to come draws, and that of the next to be let in */
-    unsigned generation;
-    atomic_int *forked;
-};
-void fbp_lock_create(struct fbp_lock *lock, atomic_int *forked);
-void fbp_lock_destroy(struct fbp_lock *lock);
-void fbp_lock_read(struct fbp_lock *lock);
-void fbp_lock_write(struct fbp_lock *lock);
-void fbp_lock_share(struct fbp_lock *lock);     /* the writer becomes a reader; no other writer comes between */
-void fbp_lock_release(struct fbp_lock *lock);
 
 #endif

@@ -95,7 +95,7 @@ INLINE vec softsign_slope(vec o)
 INLINE vec hard_swish(vec c, vec *slope)
 {
     const vec bent = between(c, -3, 3, (c + c + vset1(3)) / vset1(6));
-    *slope = vselect(vless(c, vset1(3)), bent, vset1(1));
+    *slope = vselect(vless(c, vset1(3)), bent, vmin(vset1(1), c));          /* 1, or NaN */
     return vmax(vset1(-3), c) * hard_sigmoid(c);
 }
 /* z^a; slope a z^(a - 1) */

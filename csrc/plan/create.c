@@ -181,6 +181,7 @@ int fbp_plan_set_trainable(fbp_plan *plan, int node, int trainable)
 {
     struct gate *gate = &plan->gate[node];
     fbp_lock_write(&plan->lock);
+    fbp_fork_hold();
     const int before = gate->trainable;
     gate->trainable = trainable;
     const int status = fbp_weights_units(plan);
@@ -191,6 +192,7 @@ int fbp_plan_set_trainable(fbp_plan *plan, int node, int trainable)
     } else {
         gate->trainable = before;
     }
+    fbp_fork_allow();
     fbp_lock_release(&plan->lock);
     return status;
 }

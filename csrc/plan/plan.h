@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "../base/arena.h"
+#include "../base/lock.h"
 #include "../base/pool.h"
 #include "../fbp.h"
 #include "../kernels/kernels.h"
