@@ -196,7 +196,7 @@ def test_an_assigned_optimizer_goes_on_with_the_state() -> None:
     # Corrections: 1 - 0.999^2 has lost three digits.
     np.testing.assert_allclose(got, W - step, rtol=0, atol=Rounding("float64").gamma(1000) * 1.2)
     for other in (fb.SGD(0.1), fb.SGD(0.1, momentum=0.9), fb.RMSprop(), None):
-        with pytest.raises(ValueError, match=r"optimizer must keep the same state as Adam\(.*, got "):
+        with pytest.raises(ValueError, match=r"optimizer must be of the same kind as Adam\(.*, got "):
             net.optimizer = other  # type: ignore[assignment]
 
 

@@ -11,11 +11,12 @@ import numpy.typing as npt
 
 from fastbp._fastbp_core import Plan
 from fastbp.checks import Array, boolean, positive, required, write_into
+from fastbp.fixed import Fixed
 from fastbp.graph import Node
 from fastbp.rng import checked_seed
 from fastbp.values import Value, checked
 
-NOT_BUILT = "the layer has no weights yet: pass inputs=, or make it part of a network"
+NOT_BUILT = "the layer has no weights yet: make it part of a network, or pass inputs= to a Dense that stands alone"
 IN_NETWORK = "the layer is part of a network: call the network's method"
 
 
@@ -50,7 +51,7 @@ class View:
         write_into(self.__get__(layer, type(layer)), value, self.name)
 
 
-class Layer:
+class Layer(Fixed):
     """What all layers share: calling one on a value puts it into a graph; a network then gives its parameters a place.
 
     Attributes
@@ -69,7 +70,7 @@ class Layer:
         self.inputs = inputs if inputs is None else positive("inputs", inputs)
         self.seed = seed if seed is None else checked_seed(seed)
         self.own_seed = self.seed  # as given; `seed` becomes the one the weights were drawn with
-        self.in_network = False
+        self._in_network = False
         self._trainable = True
         self._plan: Plan | None = None
         self._node = 0  # its position in the plan
@@ -81,7 +82,7 @@ class Layer:
         if self.in_network:
             raise ValueError(used_again(self))
         if self.inputs not in (None, x.width):
-            raise ValueError(f"inputs must be {x.width}, what the layer below gives, got {self!r}")
+            raise ValueError(f"inputs must be {x.width}, what the layer below gives, got {self.inputs} of {self!r}")
         return self._gate(x)
 
     def _gate(self, x: Value) -> Value:
@@ -93,6 +94,7 @@ class Layer:
 
     def join(self, plan: Plan, node: int, inputs: int, seed: int, dtype: np.dtype[Any], values: Mapping[str, Array]) -> None:
         """Live in `plan`, as node number `node` with so many input columns, and begin with these `values`."""
+        self._fixed = False  # a layer that was alone may become part of a network
         self._plan, self._node, self.inputs, self.dtype = plan, node, inputs, dtype
         self.seed = seed if self.draws else None
         starts: dict[str, int] = {}
@@ -103,6 +105,7 @@ class Layer:
             self._places[name] = starts[vector], value.shape
             starts[vector] += value.size
             setattr(self, name, value)
+        self._fixed = True
 
     def part(self, name: str, vector: str) -> Array:
         """Return a live view of one part of a vector of the plan; AttributeError if there is none."""
@@ -122,15 +125,21 @@ class Layer:
         return [getattr(self, name) for name in names if biases or name == "weight"]
 
     @property
+    def in_network(self) -> bool:
+        """Whether a network has it."""
+        return self._in_network
+
+    @property
     def trainable(self) -> bool:
         """Whether training changes the parameters; the gradients of a frozen layer are 0."""
         return self._trainable
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
-        self._trainable = boolean("trainable", value)
+        trainable = boolean("trainable", value)
         if self._plan is not None and self._places:
-            self._plan.set_trainable(self._node, value)
+            self._plan.set_trainable(self._node, trainable)
+        self._trainable = trainable
 
     def _alone(self) -> Plan:
         if self.in_network:

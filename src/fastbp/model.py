@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp._fastbp_core import permutation, train_step
-from fastbp.checks import callback_or_none, positive, required
+from fastbp.checks import boolean, callback_or_none, positive, required
 from fastbp.data import Arrays
 from fastbp.heads import LossLike
 from fastbp.history import History
@@ -107,6 +107,7 @@ class Model(Visible):
     ) -> None:
         self._build(inputs, outputs, loss, optimizer, dtype, seed, loss_weights)
         self.layers: tuple[Any, ...] = tuple(value.layer for value in self._values if value.layer is not None)
+        self._fixed = True
 
     def backward(self, dout: Arrays | None = None) -> Any:
         """Fill `grads` by the chain rule, from the outputs to the inputs; return the gradient of every input.
@@ -166,7 +167,7 @@ class Model(Visible):
         validation_data : (X, y) or (X, y, sample_weight), optional
             Evaluated after each epoch.
         callback : callable, optional
-            callback(epoch, history) after each epoch, counted as above, from 0; returning True ends the call.
+            callback(epoch, history) after each epoch, counted as above, from 0; returning anything true ends the call.
 
         Raises
         ------
@@ -176,6 +177,7 @@ class Model(Visible):
         self._trainable()
         positive("epochs", epochs)
         positive("batch_size", batch_size)
+        boolean("shuffle", shuffle)
         callback_or_none(callback)
         X, y = self._data.x("X", X), self._data.y("y", y)
         n = self._data.check(self._plan, X, y, "X", "y")
@@ -190,12 +192,12 @@ class Model(Visible):
                 permutation(self.seed, STREAM_SHUFFLE, self._epoch, order)
             history.loss.append(self._plan.train_epoch(X, y, order, batch_size, weights))
             history.seconds.append(time.perf_counter() - began)
+            self._epoch += 1
             if validation_data is not None:
                 scores = self.evaluate(*validation_data)
                 history.val_loss.append(scores["loss"])
                 if "accuracy" in scores:
                     history.val_accuracy.append(scores["accuracy"])
-            self._epoch += 1
             if callback is not None and callback(self._epoch - 1, history):
                 break
         return history

@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from fastbp._fastbp_core import Plan, predict
 from fastbp.categories import categories_of
-from fastbp.checks import Array, count, float_dtype, required, write_into
+from fastbp.checks import Array, boolean, count, float_dtype, required, write_into
 from fastbp.data import Arrays, Data
+from fastbp.fixed import Fixed
 from fastbp.graph import compile_graph
 from fastbp.heads import NO_PROBABILITIES, LossLike, heads_of
 from fastbp.layer_base import Layer, nodes_of, used_again
@@ -28,7 +29,7 @@ TWICE = "loss 'cross_entropy' takes logits, and the last layer is a softmax: it 
 NO_OUTPUTS = ("input", "constant")  # gates whose values a plan hands out only after an identity
 
 
-class Network:
+class Network(Fixed):
     """A compiled graph; what `Model` and `Sequential` share apart from training. Not built by itself."""
 
     layers: tuple[Any, ...]
@@ -89,7 +90,7 @@ class Network:
                 ready.append((layer, node, inputs, seed, layer.initial(inputs, seed, step)))
         for layer, node, inputs, seed, initial in ready:
             layer.join(self._plan, node, inputs, seed, self.dtype, initial)
-            layer.in_network = True
+            layer._in_network = True
 
     @property
     def params(self) -> Array:
@@ -137,9 +138,9 @@ class Network:
         now = self._needed_optimizer()
         new = _checked_optimizer(value)
         if new is None or new.row != now.row:
-            raise ValueError(f"optimizer must keep the same state as {now!r}, got {value!r}")
-        self._optimizer = new
+            raise ValueError(f"optimizer must be of the same kind as {now!r}, got {value!r}")
         self._plan.set_hyper(*new.hyper)
+        self._optimizer = new
 
     @property
     def plan(self) -> Plan:
@@ -156,6 +157,7 @@ class Network:
         training : bool
             Whether dropout is on, and batch norm uses and learns the statistics of the batch.
         """
+        boolean("training", training)
         if self._single and len(x) == 1:
             return self._plan.forward(x[0], training)
         return self._data.out(self._plan.forward(self._data.arguments(x), training))
@@ -255,6 +257,9 @@ def _graph(inputs: Sequence[Input], outputs: Sequence[Value]) -> list[Value]:
     layers: set[int] = set()
     for value in order:
         if value.layer is not None:
+            if not isinstance(value.layer, Layer):
+                found = f"{value.layer!r} of {type(value.layer).__module__}"
+                raise TypeError(f"outputs must be made of layers of fastbp, got {found}")
             if value.layer.in_network or id(value.layer) in layers:
                 raise ValueError(used_again(value.layer))
             layers.add(id(value.layer))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from fastbp.checks import layer_tuple
+from fastbp.checks import boolean, layer_tuple
 from fastbp.data import Arrays
 from fastbp.heads import LossLike
 from fastbp.layer_base import Layer
@@ -63,6 +63,7 @@ class Sequential(Model):
     ) -> None:
         self.layers = layer_tuple(layers)
         self._build(*_chain(self.layers), loss, optimizer, dtype, seed)
+        self._fixed = True
 
     def backward(self, dout: Arrays | None = None, inputs: bool = False) -> Any:
         """Fill `grads` by the chain rule, from the last layer to the first.
@@ -74,7 +75,7 @@ class Sequential(Model):
         inputs : bool
             Whether to return dE/dX, shape (m, I), too: training does not need it, and it costs a product.
         """
-        found = self._backward(dout, inputs)
+        found = self._backward(dout, boolean("inputs", inputs))
         return None if found is None else found[0]
 
     def __repr__(self) -> str:
@@ -85,7 +86,7 @@ class Sequential(Model):
 def _chain(layers: Sequence[Input | Layer]) -> tuple[Input, Value]:
     """Return the input and the output of layers in a row; raise if they do not fit."""
     first = layers[0] if layers else None
-    features = first.features if isinstance(first, Input) else getattr(first, "inputs", None)
+    features = first.features if isinstance(first, Input) else first.inputs if isinstance(first, Layer) else None
     following = layers[1:] if isinstance(first, Input) else layers
     if not following:
         raise ValueError(f"layers must hold at least one layer, got {list(layers)!r}")
