@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,6 +84,8 @@ def heads_of(
     loss: LossLike | Sequence[LossLike] | None, loss_weights: Sequence[float] | None, outputs: int, listed: bool
 ) -> tuple[Head, ...]:
     """Return a head for each of so many outputs; none without a loss. A single loss is that of all outputs."""
+    if loss_weights is not None and not isinstance(loss_weights, Iterable):
+        raise TypeError(f"loss_weights must be a list of numbers, one for each output, got {loss_weights!r}")
     if loss is None:
         if loss_weights is not None:
             raise ValueError(f"loss_weights must come with a loss, got {loss_weights!r} and no loss")

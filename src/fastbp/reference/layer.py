@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy.typing as npt
 
 from fastbp.checks import NO_FORWARD, Array, boolean, gradient, positive, required, write_into
+from fastbp.fixed import Fixed
 from fastbp.reference.gate import Place
 from fastbp.reference.network import NOTHING, Pass
 from fastbp.rng import checked_seed
 from fastbp.values import Value, checked
 
-NOT_BUILT = "the layer has no weights yet: pass inputs=, or make it part of a network"
+NOT_BUILT = "the layer has no weights yet: make it part of a network, or pass inputs= to a Dense that stands alone"
 IN_NETWORK = "the layer is part of a network: call the network's method"
 
 
@@ -39,7 +40,7 @@ class LiveView:
         write_into(self.__get__(instance), value, self.name)
 
 
-class Layer:
+class Layer(Fixed):
     """What layers have in common: calling one on a value makes the gate it describes.
 
     Attributes
@@ -57,8 +58,13 @@ class Layer:
         self.inputs = inputs if inputs is None else positive("inputs", inputs)
         self.seed = seed if seed is None else checked_seed(seed)
         self.own_seed = self.seed  # as given; `seed` becomes the one the weights were drawn with
-        self.in_network = False
+        self._in_network = False
         self._trainable = True
+
+    @property
+    def in_network(self) -> bool:
+        """Whether a network has it."""
+        return self._in_network
 
     @property
     def trainable(self) -> bool:
@@ -75,7 +81,7 @@ class Layer:
         if self.in_network:
             raise ValueError(f"a layer belongs to one network, once, got {self!r} again")
         if self.inputs not in (None, x.width):
-            raise ValueError(f"inputs must be {x.width}, what the layer below gives, got {self!r}")
+            raise ValueError(f"inputs must be {x.width}, what the layer below gives, got {self.inputs} of {self!r}")
         return self._gate(x)
 
     def _gate(self, x: Value) -> Value:
@@ -102,7 +108,7 @@ class Alone(Layer):
         """Return O, shape (m, U), for X of shape (m, I), and keep what `backward` needs."""
         done = self._run(self._refused_in_network(x))
         self._pass = done
-        return done.outputs[0]
+        return done.outputs[0].copy()
 
     def infer(self, x: npt.ArrayLike) -> Array:
         """Return the same O as `forward`, keeping nothing."""
@@ -110,8 +116,9 @@ class Alone(Layer):
 
     def backward(self, dout: npt.ArrayLike) -> Array:
         """From dO, shape (m, U), compute dW, if there is a W; return dX, shape (m, I). W stays as it is."""
+        self._refused_in_network(dout)
         done = required(self._pass, NO_FORWARD)
-        dO = gradient(self._refused_in_network(dout), done.outputs[0])
+        dO = gradient(dout, done.outputs[0])
         return done.backward([dO], inputs=True)[0]
 
     def _refused_in_network(self, x: npt.ArrayLike) -> npt.ArrayLike:

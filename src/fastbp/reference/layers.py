@@ -158,6 +158,7 @@ class Dense(Alone):
         if self.inputs is not None:
             x = Value("input", (), self.inputs)
             self._network = Network([x], [self._gate(x)], self.dtype, fresh_seed() if self.seed is None else self.seed)
+            self._fixed = True
 
     def _gate(self, x: Value) -> Value:
         return Value(

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.categories import categories_of
-from fastbp.checks import NO_FORWARD, Array, count, float_dtype, required
+from fastbp.checks import NO_FORWARD, Array, boolean, count, float_dtype, required
 from fastbp.reference.data import Arrays, Data, listed_or_single
 from fastbp.reference.heads import NO_PROBABILITIES, LossLike, heads_of
 from fastbp.reference.layer import Input, Layer, LiveView
@@ -102,6 +102,10 @@ class Model(Training):
         self.inputs: tuple[Value, ...] = listed_or_single(inputs)
         self.outputs: tuple[Value, ...] = listed_or_single(outputs)
         values = graph(self.inputs, self.outputs)
+        for value in values:
+            if not isinstance(value.layer, Layer | None):
+                found = f"{value.layer!r} of {type(value.layer).__module__}"
+                raise TypeError(f"outputs must be made of layers of fastbp.reference, got {found}")
         heads = heads_of(loss, loss_weights, len(self.outputs), listed)
         for head, value in zip(heads, self.outputs, strict=False):
             if head.name == "cross_entropy" and value.activation == "softmax":
@@ -115,10 +119,11 @@ class Model(Training):
         self._params, self._grads, self._state = self._network.params, self._network.grads, self._network.state
         self.layers: tuple[Any, ...] = tuple(value.layer for value in values if value.layer is not None)
         for layer in self.layers:
-            layer.in_network = True
+            layer._in_network = layer._fixed = True
         self._updates = Updates(self._network, optimizer) if optimizer else None
         self._epoch = 0
         self._pass = None
+        self._fixed = True
 
     @property
     def draws(self) -> int:
@@ -140,8 +145,10 @@ class Model(Training):
         training : bool
             Whether dropout is on, and batch norm uses and learns the statistics of the batch.
         """
-        self._pass = self._network.forward(self._data.arguments("x", x), training)
-        return self._data.out(self._pass.outputs)
+        self._pass = self._network.forward(self._data.arguments("x", x), boolean("training", training))
+        if training:
+            self._network.finish(self._pass)
+        return self._data.out([O.copy() for O in self._pass.outputs])
 
     def backward(self, dout: Arrays | None = None) -> Any:
         """Fill `grads` by the chain rule, from the outputs to the inputs; return the gradient of every input.
@@ -168,20 +175,20 @@ class Model(Training):
         done = required(self._pass, NO_FORWARD)
         douts = self._data.dout(dout, done.outputs)
         if self._updates:
-            self._updates.gathered.clear()
+            self._updates.gathered = 0
         return way(done, douts, inputs)
 
-    def predict(self, X: Arrays, *, nodes: Nodes | Sequence[Nodes] | None = None, out: Array | None = None) -> Any:
+    def predict(self, X: Arrays, out: Array | None = None, nodes: Nodes | Sequence[Nodes] | None = None) -> Any:
         """Return the outputs, shape (n, U), of any number of rows; with cross-entropy they are logits.
 
         Parameters
         ----------
         X : array-like, shape (n, I)
             A list of arrays for several inputs.
-        nodes : Value, Layer, or sequence of them, optional
-            Of this network: what they give is returned instead of the outputs.
         out : ndarray, optional
             Memory for a single output, of its shape and the network's dtype.
+        nodes : Value, Layer, or sequence of them, optional
+            Of this network: what they give is returned instead of the outputs.
         """
         if nodes is not None and out is not None:
             raise ValueError(f"out must be None where nodes are asked for, got {type(out).__name__}")

@@ -137,6 +137,7 @@ class Network:
         for value in values:
             W, state = NOTHING
             if (layer := value.layer) is not None:
+                layer._fixed = False  # a layer that was alone may become part of a network
                 seed, step = (self.seed, drawn) if layer.own_seed is None else (layer.own_seed, 0)
                 W, state = layer.initial(value.inputs[0].width, seed, step)
                 drawn += value.gate in ("dense", "embedding")
@@ -151,13 +152,14 @@ class Network:
         return np.concatenate([np.full(place.W.size, not yes) for place, yes in zip(self.with_parameters, learns, strict=True)])
 
     def forward(self, xs: Sequence[npt.NDArray[Any]], training: bool) -> Pass:
-        """Go forward through all gates, for rows xs, (m, I) for each input."""
-        done = Pass(self, xs, training, range(len(self.places)))
-        if training:
-            self.draws += 1
-            for gate in done.gates.values():
-                gate.finish()
-        return done
+        """Go forward through all gates, for rows xs, (m, I) for each input; nothing of the network changes yet."""
+        return Pass(self, xs, training, range(len(self.places)))
+
+    def finish(self, done: Pass) -> None:
+        """End a forward pass in training: running statistics move, the next pass has other masks."""
+        self.draws += 1
+        for gate in done.gates.values():
+            gate.finish()
 
     def values(self, xs: Sequence[npt.NDArray[Any]], positions: Sequence[int]) -> list[Array]:
         """Return the values at these positions, as they are in prediction."""

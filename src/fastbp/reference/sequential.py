@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from fastbp.checks import layer_tuple
+from fastbp.checks import boolean, layer_tuple
 from fastbp.reference.data import Arrays
 from fastbp.reference.heads import LossLike
 from fastbp.reference.layer import Input, Layer
@@ -63,7 +63,9 @@ class Sequential(Model):
     ) -> None:
         given = layer_tuple(layers)
         super().__init__(*_chain(given), loss, optimizer, dtype=dtype, seed=seed)
+        self._fixed = False
         self.layers = given
+        self._fixed = True
 
     def backward(self, dout: Arrays | None = None, inputs: bool = False) -> Any:
         """Fill `grads` by the chain rule, from the last layer to the first.
@@ -75,12 +77,12 @@ class Sequential(Model):
         inputs : bool
             Whether to return dE/dX, shape (m, I), too: training does not need it, and it costs a product.
         """
-        found = self._back(Pass.backward, dout, inputs)
+        found = self._back(Pass.backward, dout, boolean("inputs", inputs))
         return found[0] if inputs else None
 
     def backward_recursive(self, dout: Arrays | None = None, inputs: bool = False) -> Any:
         """Do the same as `backward`, by recursion."""
-        found = self._back(Pass.backward_recursive, dout, inputs)
+        found = self._back(Pass.backward_recursive, dout, boolean("inputs", inputs))
         return found[0] if inputs else None
 
     def __repr__(self) -> str:
@@ -91,7 +93,7 @@ class Sequential(Model):
 def _chain(layers: Sequence[Input | Layer]) -> tuple[Input, Value]:
     """Return the input and the output of layers in a row; raise if they do not fit."""
     first = layers[0] if layers else None
-    features = first.features if isinstance(first, Input) else getattr(first, "inputs", None)
+    features = first.features if isinstance(first, Input) else first.inputs if isinstance(first, Layer) else None
     following = layers[1:] if isinstance(first, Input) else layers
     if not following:
         raise ValueError(f"layers must hold at least one layer, got {list(layers)!r}")

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.checks import callback_or_none, positive, required
+from fastbp.checks import boolean, callback_or_none, positive, required
+from fastbp.fixed import Fixed
 from fastbp.history import History
 from fastbp.loss_settings import Weights
 from fastbp.reference.data import AnyArray, Arrays, Data
@@ -31,7 +32,7 @@ from fastbp.reference.updates import Updates, checked_optimizer
 from fastbp.rng import STREAM_SHUFFLE, permutation
 
 
-class Training:
+class Training(Fixed):
     """What a `Model` does beyond forward and backward; not made by itself."""
 
     seed: int
@@ -55,7 +56,7 @@ class Training:
         if value is None or checked_optimizer(value).slots != now.slots or not (
             isinstance(now, type(value)) or isinstance(value, type(now))
         ):
-            raise ValueError(f"optimizer must keep the same state as {now!r}, got {value!r}")
+            raise ValueError(f"optimizer must be of the same kind as {now!r}, got {value!r}")
         updates.optimizer = value
 
     def update(self) -> None:
@@ -79,13 +80,16 @@ class Training:
     def _step(self, x: list[AnyArray], targets: list[Target], weights: Weights | None) -> float:
         self._pass = None  # what `forward` kept
         self._last = done = self._network.forward(x, training=True)
+        updates = self._needed_updates()
         E, douts = 0.0, []
         for head, O, T in zip(self._data.heads, done.outputs, targets, strict=True):
             E_k, dO = head.value(O, T, weights)
             E += E_k
             douts.append(dO)
+        updates.before_backward()
         done.backward(douts, inputs=False)
-        self._needed_updates().after_step()
+        self._network.finish(done)
+        updates.after_backward()
         return E
 
     def fit(
@@ -118,7 +122,7 @@ class Training:
         validation_data : (X, y) or (X, y, sample_weight), optional
             Evaluated after each epoch.
         callback : callable, optional
-            callback(epoch, history) after each epoch, counted as above, from 0; returning True ends the call.
+            callback(epoch, history) after each epoch, counted as above, from 0; returning anything true ends the call.
         """
         self._trainable()
         x = self._data.x("X", X)
@@ -126,6 +130,7 @@ class Training:
         targets, weights = self._data.y("y", y, n), self._data.weights("y", y, sample_weight)
         positive("epochs", epochs)
         positive("batch_size", batch_size)
+        boolean("shuffle", shuffle)
         callback_or_none(callback)
         validation = None if validation_data is None else self._data.validation(validation_data)
         history = History()
@@ -141,12 +146,12 @@ class Training:
                 counted += weight
             history.loss.append(total / counted if counted > 0 else 0.0)
             history.seconds.append(time.perf_counter() - began)
+            self._epoch += 1
             if validation is not None:
                 scores = self._scores(*validation)
                 history.val_loss.append(scores["loss"])
                 if "accuracy" in scores:
                     history.val_accuracy.append(scores["accuracy"])
-            self._epoch += 1
             if callback is not None and callback(self._epoch - 1, history):
                 break
         return history
@@ -168,7 +173,7 @@ class Training:
         heads = self._data.heads
         each = [head.scores(O, T, weights) for head, O, T in zip(heads, outputs, targets, strict=True)]
         if len(heads) == 1:
-            return each[0]
+            return each[0] | {"loss": heads[0].weight * each[0]["loss"]}
         total = {"loss": sum(head.weight * scores["loss"] for head, scores in zip(heads, each, strict=True))}
         return total | {f"{name}_{i}": score for i, scores in enumerate(each) for name, score in scores.items()}
 

@@ -20,8 +20,8 @@ class Updates:
         1 where l2, l1 and weight decay act: on weights, and with `decay_biases` on biases, gains and shifts; else 0.
     count : int
         Updates done so far.
-    gathered : list of ndarray
-        Gradients that wait for an update, which takes their mean: fewer than the optimizer's `accumulate`.
+    gathered : int
+        Steps whose gradients, summed up in `grads`, wait for an update, which takes their mean.
     """
 
     def __init__(self, network: Network, optimizer: Optimizer) -> None:
@@ -29,7 +29,8 @@ class Updates:
         self.optimizer = optimizer
         self.slots = optimizer.new_state(network.params)
         self.count = 0
-        self.gathered: list[Array] = []
+        self.gathered = 0
+        self._waiting: Array | None = None
 
     @property
     def optimizer(self) -> Optimizer:
@@ -45,20 +46,23 @@ class Updates:
             parts += [np.ones((rows - biases) * columns), np.full(biases * columns, float(optimizer.decay_biases))]
         self.decays = np.concatenate(parts).astype(self.network.dtype)
 
-    def after_step(self) -> None:
-        """Update by the gradients of a step of training, if enough are gathered."""
-        grads, accumulate = self.network.grads, self.optimizer.accumulate
-        if accumulate == 1:
-            self._update(grads)
-            return
-        self.gathered.append(grads.copy())
-        if len(self.gathered) == accumulate:
-            self._update(np.add.reduce(self.gathered) / accumulate)
-            self.gathered.clear()
+    def before_backward(self) -> None:
+        """Put aside the gradients that wait: a step of training is to write its own."""
+        self._waiting = self.network.grads.copy() if self.gathered else None
+
+    def after_backward(self) -> None:
+        """Add the gradients that wait to those of the step, and update by their mean, if enough are gathered."""
+        grads = self.network.grads
+        if self._waiting is not None:
+            grads += self._waiting
+        self.gathered += 1
+        if self.gathered >= self.optimizer.accumulate:
+            self._update(grads if self.gathered == 1 else grads / self.gathered)
+            self.gathered = 0
 
     def now(self) -> None:
         """Update by the gradients as they are."""
-        self.gathered.clear()
+        self.gathered = 0
         self._update(self.network.grads)
 
     def _update(self, grads: Array) -> None:
