@@ -110,7 +110,7 @@ def test_a_bad_target_of_any_output_changes_nothing() -> None:
         ([y[0], label], r"y\[1\] must hold class labels from 0 to 3, got 4 in row 4"),
         ([number, y[1]], r"y\[0\] must be finite"),
         ([y[0]], "y must be a list of 2 arrays"),
-        ([y[0], y[1][:8]], r"y\[1\] must have as many rows"),
+        ([y[0], y[1][:8]], r"y\[1\] must have 9 rows"),
         (y[0], "y must be a list of 2 arrays, got ndarray"),
     ):
         for call in (lambda bad=bad: plan.train_step(x, bad), lambda bad=bad: plan.train_epoch(x, bad, None, 9)):

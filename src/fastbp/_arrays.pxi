@@ -5,6 +5,7 @@ cdef extern from *:
     #define NPY_NO_DEPRECATED_API NPY_2_0_API_VERSION
     #include <numpy/arrayobject.h>
     #define ARRAY_CHECK(o) PyArray_Check(o)
+    #define ARRAY_CHECK_EXACT(o) PyArray_CheckExact(o)
     #define ARRAY_DATA(o) PyArray_BYTES((PyArrayObject *)(o))
     #define ARRAY_NDIM(o) PyArray_NDIM((PyArrayObject *)(o))
     #define ARRAY_SHAPE(o, i) PyArray_DIM((PyArrayObject *)(o), i)
@@ -16,6 +17,7 @@ cdef extern from *:
     """
     int _import_array() except -1
     bint ARRAY_CHECK(object)
+    bint ARRAY_CHECK_EXACT(object)
     char *ARRAY_DATA(object)
     int ARRAY_NDIM(object)
     Py_ssize_t ARRAY_SHAPE(object, int)
@@ -64,6 +66,8 @@ cdef object _read(object value, str name, _Array *array):
             value = np.asarray(value)
         except ValueError:
             raise ValueError(f"{name} must be a rectangular array, got rows of different lengths") from None
+    elif not ARRAY_CHECK_EXACT(value) and np.any(getattr(value, "mask", False)):
+        raise TypeError(f"{name} must have nothing masked: fill what is missing, as with filled(0)")
     array.a.type = _element_type(value)
     if array.a.type < 0:
         raise TypeError(f"{name} must hold real numbers, got dtype {value.dtype}")

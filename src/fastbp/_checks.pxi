@@ -1,15 +1,19 @@
 # Arguments that a plan's memory or graph does not allow.
 
 cdef _check_apart(Plan plan, const fbp_array *xs, object x, object out):
-    """out overlaps neither x nor the parameters."""
+    """out overlaps neither x nor the parameters nor the state."""
     cdef const char *low = ARRAY_DATA(out)
     cdef const char *high = low + xs.rows * plan.width * plan.size
     cdef const char *params = <const char *>fbp_plan_params(plan.plan)
     cdef const char *params_end = params + fbp_plan_parameters(plan.plan) * plan.size
+    cdef const char *state = <const char *>fbp_plan_state(plan.plan)
+    cdef const char *state_end = state + fbp_plan_state_size(plan.plan) * plan.size
     if _overlaps(xs, ARRAY_SIZE(x), low, high):
         raise ValueError("out must not overlap x")
     if low < params_end and params < high:
         raise ValueError("out must not overlap the parameters")
+    if low < state_end and state < high:
+        raise ValueError("out must not overlap the state")
 
 
 cdef _check_result(Plan plan, object out, int64_t rows):

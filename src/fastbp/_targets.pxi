@@ -29,7 +29,7 @@ cdef object _read_rows(object y, str name, int64_t rows, _Array *array):
     """As many of anything."""
     y = _read(y, name, array)
     if array.ndim == 0 or array.a.rows != rows:
-        raise ValueError(f"{name} must have as many rows as x, {rows}, got shape {y.shape}")
+        raise ValueError(f"{name} must have {rows} rows, got shape {y.shape}")
     return y
 
 

@@ -25,6 +25,8 @@ def reals(name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
         raise ValueError(f"{name} must be a rectangular array, got rows of different lengths") from None
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
         raise TypeError(f"{name} must hold real numbers, got {array.dtype}")
+    if array is not value and np.any(getattr(value, "mask", False)):
+        raise TypeError(f"{name} must have nothing masked: fill what is missing, as with filled(0)")
     return array
 
 
@@ -127,9 +129,9 @@ def above_zero(name: str, value: float) -> float:
 
 def boolean(name: str, value: bool) -> bool:
     """Return `value`, or raise TypeError if it is neither True nor False."""
-    if not isinstance(value, bool):
+    if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be True or False, got {value!r}")
-    return value
+    return bool(value)
 
 
 def activation_parameter(name: str, usual: float | None, parameter: float | None) -> float | None:
@@ -146,7 +148,7 @@ def activation_parameter(name: str, usual: float | None, parameter: float | None
 
 def float_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
     """Return the NumPy dtype of "float32" or "float64", or raise ValueError."""
-    if dtype not in ("float32", "float64", np.float32, np.float64):
+    if not isinstance(dtype, (str, type, np.dtype)) or dtype not in ("float32", "float64", np.float32, np.float64):
         raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
     return np.dtype(dtype)
 

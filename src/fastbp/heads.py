@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp import losses
-from fastbp.checks import Array, real_number
+from fastbp.checks import Array, gradient, real_number
 from fastbp.graph import Objective
 from fastbp.layers import Activation
 
@@ -60,7 +60,7 @@ class Head:
         """Return the loss, and with cross-entropy the accuracy, of outputs for targets."""
         if not isinstance(self.loss, losses.Loss):
             self.row_weights(y, sample_weight)
-            return {"loss": float(self.loss(out, y)[0])}
+            return {"loss": own_loss(self.loss, out, y)[0]}
         scores = {"loss": self.loss(out, y, sample_weight=sample_weight)[0]}
         if self.name == "cross_entropy":
             labels = y if y.ndim == 1 else y.argmax(axis=1)
@@ -79,10 +79,20 @@ class Head:
         return Activation(PROBABILITIES[self.name])
 
 
+def own_loss(loss: UserLoss, out: Array, y: npt.NDArray[np.generic]) -> tuple[float, Array]:
+    """Return what a loss of the user's own makes of a batch, checked: (loss, dout)."""
+    found = loss(out.copy(), y)
+    if not isinstance(found, (tuple, list)) or len(found) != 2:
+        raise TypeError(f"the loss must return (loss, dout), got {found!r}")
+    return float(found[0]), gradient(found[1], out)
+
+
 def heads_of(
     loss: LossLike | Sequence[LossLike] | None, loss_weights: Sequence[float] | None, outputs: int, listed: bool
 ) -> tuple[Head, ...]:
     """Return a head for each of so many outputs; none without a loss. A single loss is that of all outputs."""
+    if loss_weights is not None and not isinstance(loss_weights, Iterable):
+        raise TypeError(f"loss_weights must be a list of numbers, one for each output, got {loss_weights!r}")
     if loss is None:
         if loss_weights is not None:
             raise ValueError(f"loss_weights must come with a loss, got {loss_weights!r} and no loss")

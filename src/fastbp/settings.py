@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from numbers import Integral, Rational
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,10 @@ class Settings:
     def __post_init__(self) -> None:
         """Check every number, then what must not or must come together."""
         for field in fields(self):
-            CHECKS[field.name](field.name, getattr(self, field.name))
+            value = getattr(self, field.name)
+            CHECKS[field.name](field.name, value)
+            if isinstance(value, Rational) and not isinstance(value, Integral):
+                object.__setattr__(self, field.name, float(value))  # NumPy knows no fractions
         if self.clip_norm is not None and self.clip_value is not None:
             raise ValueError(
                 f"clip_norm and clip_value exclude each other, got clip_norm={self.clip_norm}, clip_value={self.clip_value}"

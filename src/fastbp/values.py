@@ -27,13 +27,14 @@ and O = f(Z) with the value's activation f, the identity unless a layer says oth
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.checks import Array, positive, reals
+from fastbp.checks import Array, positive, real_number, reals
 
 GATES = (  # in the order of enum fbp_gate
     "input", "constant", "dense", "matmul", "activation", "add", "subtract", "multiply", "divide", "maximum", "minimum",
@@ -104,6 +105,11 @@ class Value:
         self.layer = layer
         self.number = next(_count)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Count a copy, or what was pickled, as a new value: after its inputs, which are there already."""
+        self.__dict__.update(state)
+        self.number = next(_count)
+
     def __add__(self, other: Operand) -> Value:
         """Return self + other."""
         return _binary("add", self, other)
@@ -152,13 +158,13 @@ class Value:
         """Return columns: ``x[:, 3]``, ``x[:, 2:5]``; a single column keeps two dimensions."""
         if not isinstance(index, tuple) or len(index) != 2 or index[0] != slice(None):
             raise IndexError(f"index must be [:, column] or [:, from:to], got {index!r}")
-        among = range(self.width)
-        if not isinstance(index[1], slice):
-            start = among[index[1]]
-            index = (index[0], slice(start, start + 1))
-        columns = among[index[1]]
+        which = index[1]
+        try:
+            columns = range(self.width)[which if isinstance(which, slice) else slice(which, which + 1 or None)]
+        except TypeError:
+            raise IndexError(f"index must be [:, column] or [:, from:to], got {index!r}") from None
         if columns.step != 1 or not columns:
-            raise IndexError(f"columns must be next to each other, at least one, got {index[1]!r} of {self.width}")
+            raise IndexError(f"columns must be next to each other, at least one, got {which!r} of {self.width}")
         return Value("slice", [self], len(columns), settings=[columns.start])
 
     __iter__ = None  # a value is not a sequence of columns
@@ -172,15 +178,15 @@ class Value:
 Operand = Value | npt.ArrayLike
 
 
-def constant(values: npt.ArrayLike, width: int = 1) -> Value:
+def constant(values: npt.ArrayLike, width: int | None = None) -> Value:
     """Return a row of numbers that is the same for every row of a batch.
 
     Parameters
     ----------
     values : number or array-like, shape (width,)
         A single number is repeated `width` times.
-    width : int
-        U.
+    width : int, optional
+        U; by default as many as there are numbers.
 
     Raises
     ------
@@ -190,14 +196,15 @@ def constant(values: npt.ArrayLike, width: int = 1) -> Value:
     Examples
     --------
     >>> import fastbp as fb
-    >>> fb.constant([1, 2, 3], 3).width
-    3
+    >>> fb.constant([1, 2, 3]).width, fb.constant(0.5, 3).width
+    (3, 3)
     """
     row = np.atleast_1d(reals("constant", values)).astype(np.float64)
-    if row.ndim != 1 or row.size not in (1, width):
-        raise ValueError(f"a constant must be a number or have shape ({width},), got {row.shape}")
-    row = np.repeat(row, width) if row.size == 1 else row.copy()
-    return Value("constant", (), width, values=row)
+    columns = (row.size or 1) if width is None else positive("width", width)
+    if row.ndim != 1 or row.size not in (1, columns):
+        shape = "(columns,)" if width is None else f"({columns},)"
+        raise ValueError(f"a constant must be a number or have shape {shape}, got {row.shape}")
+    return Value("constant", (), columns, values=np.repeat(row, columns) if row.size == 1 else row)
 
 
 def maximum(a: Operand, b: Operand) -> Value:
@@ -237,6 +244,8 @@ def concatenate(values: Iterable[Value]) -> Value:
     >>> fb.concatenate([fb.Input(3), fb.Input(2)]).width
     5
     """
+    if not isinstance(values, Iterable):
+        raise TypeError(f"values must be a sequence of values, got {values!r}")
     parts = tuple(values)
     for part in parts:
         checked("values", part)
@@ -343,9 +352,10 @@ def power(x: Value, exponent: float) -> Value:
     >>> m.forward(1).item(), m.backward()[0].item()
     (1.0, 3.0)
     """
-    if isinstance(exponent, Value) or np.ndim(exponent) != 0:
-        raise TypeError(f"exponent must be a number, got {exponent!r}")
-    return gate_of("power", x, float(exponent))
+    p = real_number("exponent", exponent)
+    if not math.isfinite(p):
+        raise ValueError(f"exponent must be finite, got {p}")
+    return gate_of("power", x, p)
 
 
 def gate_of(activation: str, x: Value, parameter: float | None = None) -> Value:
@@ -358,11 +368,6 @@ def checked(name: str, value: Value) -> Value:
     if not isinstance(value, Value):
         raise TypeError(f"{name} must be a value of a graph, as Input(3) or what a layer returns, got {value!r}")
     return value
-
-
-def columns(width: int) -> int:
-    """Return `width` as a number of columns, or raise."""
-    return positive("width", width)
 
 
 def in_order(outputs: Iterable[Value]) -> list[Value]:
@@ -379,7 +384,9 @@ def in_order(outputs: Iterable[Value]) -> list[Value]:
 
 def _binary(gate: str, a: Operand, b: Operand) -> Value:
     """Return a gate of two inputs; numbers become constants, and a single column is repeated under a wider value."""
-    width = max(value.width for value in (a, b) if isinstance(value, Value))
+    width = max((value.width for value in (a, b) if isinstance(value, Value)), default=0)
+    if width == 0:
+        raise TypeError(f"{gate} needs a value of a graph, as Input(3) or what a layer returns, got {a!r} and {b!r}")
     inputs = []
     for operand in (a, b):
         value = operand if isinstance(operand, Value) else constant(operand, width)

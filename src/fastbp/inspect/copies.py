@@ -134,11 +134,17 @@ def _drawn_apart(nodes: Sequence[Node], edges: bool) -> tuple[list[Node], list[P
     return gates, places
 
 
-def arrays_of(net: Network, x: Any, dtype: str) -> list[Array]:
-    """Return copies of the inputs x, in any form `fit` takes, as arrays (m, I); raise if `net` is no network."""
+def arrays_of(net: Network, x: Any, dtype: str | None = None) -> list[Array]:
+    """Return copies of the inputs x, in any form `fit` takes, as arrays (m, I), of the network's dtype if none is given.
+
+    Raises
+    ------
+    TypeError
+        If `net` is no network.
+    """
     if not isinstance(net, Network):
         raise TypeError(f"net must be a Model or Sequential of fastbp, got {type(net).__module__}.{type(net).__name__}")
-    given = net._data.x("x", x)
+    given, dtype = net._data.x("x", x), dtype or net.dtype.name
     each = given if len(net.inputs) > 1 else [given]
     return [
         np.array(part, dtype).reshape(-1, value.width) if part.ndim < 2 and value.width == 1 else np.array(part, dtype)

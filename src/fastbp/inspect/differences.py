@@ -59,7 +59,7 @@ def derivative(
     """
     best, error, crossed = Difference(math.nan, math.inf), math.inf, False
     h = first
-    while h >= least:
+    while least <= h < math.inf:
         above: list[float] = []
         for k in range(ROWS):
             step = h / 2**k

@@ -9,14 +9,18 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.checks import Array
+from fastbp.heads import own_loss
+from fastbp.inspect.copies import as_plan_takes
 from fastbp.losses import Loss
 from fastbp.network import Network
 
 Ending = Callable[[list[Array]], tuple[float, list[Array]]]  # outputs -> E, and dE/dO of each
 
 
-def ending_of(net: Network, y: Any = None, dout: Any = None, sample_weight: npt.ArrayLike | None = None) -> Ending:
-    """Return what turns outputs into E and its gradients.
+def ending_of(
+    net: Network, x: list[Array], y: Any = None, dout: Any = None, sample_weight: npt.ArrayLike | None = None
+) -> Ending:
+    """Return what turns the outputs for inputs x into E and its gradients.
 
     With targets y, E is the network's loss, the sum over its outputs; with `dout`, or neither, E = sum dout * O, ones if left
     out, whose gradient dout is.
@@ -30,6 +34,7 @@ def ending_of(net: Network, y: Any = None, dout: Any = None, sample_weight: npt.
     if not net._heads:
         raise RuntimeError("the network has no loss: pass loss= to it, or dout instead of y")
     targets = net._data.y("y", y)
+    net._data.check(net.plan, as_plan_takes(x), targets, "x", "y")
     targets = targets if len(net.outputs) > 1 else [targets]
 
     def losses(outs: list[Array]) -> tuple[float, list[Array]]:
@@ -40,7 +45,7 @@ def ending_of(net: Network, y: Any = None, dout: Any = None, sample_weight: npt.
                 found = head.loss(out, target, sample_weight=sample_weight)
             else:
                 head.row_weights(target, sample_weight)  # raises if there are any
-                found = head.loss(out.copy(), target)
+                found = own_loss(head.loss, out, target)
             E += head.weight * float(found[0])
             douts.append(np.multiply(head.weight, found[1], dtype=out.dtype))
         return E, douts

@@ -155,10 +155,10 @@ def gradient_flow(
     >>> flow.ratio < 1e-3, flow.warnings[0][:16]
     (True, 'gradients vanish')
     """
-    inputs = arrays_of(net, X, net.dtype.name)
+    inputs = arrays_of(net, X)
     copy = copy_of(net, apart=True)
     outs = copy.forward(as_plan_takes(inputs))
-    _, douts = ending_of(net, y, dout, sample_weight)(outs)
+    _, douts = ending_of(net, inputs, y, dout, sample_weight)(outs)
     copy.backward([np.asarray(d, net.dtype) for d in douts])
     layers = tuple(
         _measured(net, copy, i)

@@ -207,7 +207,7 @@ def gradcheck(
         rows = len(X[0])
         douts = [generator.uniform(0.5, 1.5, (rows, value.width)) for value in net.outputs]
         dout = douts if net._data.listed else douts[0]
-    ending = ending_of(net, y, dout, sample_weight)
+    ending = ending_of(net, X, y, dout, sample_weight)
     work = _Work(net, X, ending, y, boolean("training", training))
     found = []
     for tensor, values, analytic, chosen in work.tensors(net):
@@ -292,7 +292,7 @@ class _Work:
                 continue
             checked += 1
             scale = max(abs(a), abs(n.value), self.noise / (tolerance * n.step))
-            error = 0.0 if a == n.value else abs(a - n.value) / scale
+            error = 0.0 if a == n.value else math.nan if math.isnan(n.value) else abs(a - n.value) / scale
             if math.isnan(error) or error > worst[0]:
                 worst = (error, i, a, n.value)
             if math.isnan(error):

@@ -41,7 +41,7 @@ def jacobian(net: Network, x: Arrays) -> Any:
     >>> fb.jacobian(net, [[0.5, -1.0]]).tolist()
     [[[1.0, 4.0], [2.0, 5.0], [3.0, 6.0]]]
     """
-    X = arrays_of(net, x, net.dtype.name)
+    X = arrays_of(net, x)
     copy = copy_of(net, trainable=False)
     outs = copy.forward(as_plan_takes(X), training=False)
     found = []

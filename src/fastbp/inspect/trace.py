@@ -120,7 +120,7 @@ class Trace:
                 return step
             if isinstance(what, (int, str)) and what in (step.number, step.name):
                 return step
-        raise KeyError(what)
+        raise KeyError(f"the trace has steps 0 to {len(self.steps) - 1}, got {what!r}")
 
     def __iter__(self) -> Iterator[Step]:
         return iter(self.steps)
@@ -159,10 +159,10 @@ class Trace:
 
 def trace_of(net: Network, x: Arrays, y: Arrays | None, dout: Arrays | None, names: Sequence[str] | None) -> Trace:
     """Do both passes on a copy and take down what happens, see `Model.trace`."""
-    X = arrays_of(net, x, net.dtype.name)
+    X = arrays_of(net, x)
     copy = copy_of(net, apart=True, edges=True)
     outs = copy.forward(as_plan_takes(X))
-    E, douts = ending_of(net, y, dout)(outs)
+    E, douts = ending_of(net, X, y, dout)(outs)
     douts = [np.asarray(d, net.dtype) for d in douts]
     copy.backward(douts)
     called = _names(net, names)
@@ -179,7 +179,7 @@ def _names(net: Network, names: Sequence[str] | None) -> list[str]:
     count = len(net.inputs)
     if names is None:
         names = ["x"] if count == 1 else [f"x{i}" for i in range(count)]
-    if len(names) != count:
+    if not isinstance(names, Sequence) or len(names) != count:
         raise ValueError(f"names must be {count}, one for each input, got {names!r}")
     known = {id(value): str(name) for value, name in zip(net.inputs, names, strict=True)}
     known |= {id(value): formula_of(value, ()) for value in net._values if value.gate == "constant"}
