@@ -54,6 +54,14 @@ def gradient(dout: npt.ArrayLike, O: Array) -> Array:
     return dO.astype(O.dtype, copy=False)
 
 
+def loss_and_gradient(found: Any, O: Array) -> tuple[float, Array]:
+    """Return what a loss of the user's own has returned for outputs O, (loss, dout), or raise if it is not that."""
+    if not isinstance(found, (tuple, list)) or len(found) != 2:
+        raise TypeError(f"the loss must return (loss, dout), got {found!r}")
+    E = found[0].item() if isinstance(found[0], np.ndarray) and found[0].ndim == 0 else found[0]
+    return real_number("the loss", E), gradient(found[1], O)
+
+
 def required(value: T | None, missing: str) -> T:
     """Return `value`; RuntimeError with the sentence `missing` if it is None."""
     if value is None:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp import losses
-from fastbp.checks import Array, gradient, real_number
+from fastbp.checks import Array, loss_and_gradient, real_number
 from fastbp.graph import Objective
 from fastbp.layers import Activation
 
@@ -60,7 +60,7 @@ class Head:
         """Return the loss, and with cross-entropy the accuracy, of outputs for targets."""
         if not isinstance(self.loss, losses.Loss):
             self.row_weights(y, sample_weight)
-            return {"loss": own_loss(self.loss, out, y)[0]}
+            return {"loss": loss_and_gradient(self.loss(out.copy(), y), out)[0]}
         scores = {"loss": self.loss(out, y, sample_weight=sample_weight)[0]}
         if self.name == "cross_entropy":
             labels = y if y.ndim == 1 else y.argmax(axis=1)
@@ -77,14 +77,6 @@ class Head:
     def _to_probabilities(self) -> Activation:
         """A layer that is compiled once, not for every call."""
         return Activation(PROBABILITIES[self.name])
-
-
-def own_loss(loss: UserLoss, out: Array, y: npt.NDArray[np.generic]) -> tuple[float, Array]:
-    """Return what a loss of the user's own makes of a batch, checked: (loss, dout)."""
-    found = loss(out.copy(), y)
-    if not isinstance(found, (tuple, list)) or len(found) != 2:
-        raise TypeError(f"the loss must return (loss, dout), got {found!r}")
-    return float(found[0]), gradient(found[1], out)
 
 
 def heads_of(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.checks import Array, gradient, real_number, reals
+from fastbp.checks import Array, loss_and_gradient, real_number, reals
 from fastbp.loss_settings import Weights
 from fastbp.reference.activations import activation_named
 from fastbp.reference.losses import Loss, Target, loss_named
@@ -59,8 +59,7 @@ class Head:
         if isinstance(self.loss, Loss):
             E, dO = self.loss.value(O, T, weights)
         else:
-            E, dout = self.loss(O.copy(), T)
-            E, dO = real_number("the loss", E), gradient(dout, O)
+            E, dO = loss_and_gradient(self.loss(O.copy(), T), O)
         return (E, dO) if self.weight == 1.0 else (self.weight * E, dO * O.dtype.type(self.weight))
 
     def scores(self, O: Array, T: Target, weights: Weights | None) -> dict[str, float]:
