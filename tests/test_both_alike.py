@@ -12,6 +12,8 @@ from cases import LABELS, Array, X
 
 import fastbp as fb
 
+BOUND = 64 * np.finfo(float).eps
+
 
 def made(library: ModuleType, *layers: Any, **settings: Any) -> Any:
     defaults = {"loss": "cross_entropy", "optimizer": library.SGD(0.1), "seed": 1, "dtype": "float64"}
@@ -29,7 +31,7 @@ def test_fewer_steps_to_gather_than_are_waiting(library: ModuleType) -> None:
     np.testing.assert_array_equal(net.params, before)
     net.optimizer = library.SGD(0.1, accumulate=2)
     net.train_step(X, LABELS)
-    np.testing.assert_allclose(net.params, before - 0.1 * net.grads / 3, rtol=0, atol=1e-15)
+    np.testing.assert_allclose(net.params, before - 0.1 * net.grads / 3, rtol=0, atol=BOUND)
     after = net.params.copy()
     net.train_step(X, LABELS)
     np.testing.assert_array_equal(net.params, after)
@@ -43,13 +45,13 @@ def test_grads_hold_the_sum_of_what_waits(library: ModuleType) -> None:
     one = (made(library).params - single.params) / 0.1
     for steps in (1, 2, 3):
         net.train_step(X, LABELS)
-        np.testing.assert_allclose(net.grads, steps * one, rtol=0, atol=1e-14)
-    np.testing.assert_allclose(net.params, single.params, rtol=0, atol=1e-14)  # the mean of three of the same
+        np.testing.assert_allclose(net.grads, steps * one, rtol=0, atol=BOUND)
+    np.testing.assert_allclose(net.params, single.params, rtol=0, atol=BOUND)  # the mean of three of the same
     for _ in range(2):
         net.train_step(X, LABELS)
     waiting, before = net.grads.copy(), net.params.copy()
     net.update()
-    np.testing.assert_allclose(net.params, before - 0.1 * waiting, rtol=0, atol=1e-15)
+    np.testing.assert_allclose(net.params, before - 0.1 * waiting, rtol=0, atol=BOUND)
 
 
 # Steps that fail --------------------------------------------------------------------------------------------------
@@ -116,7 +118,7 @@ def test_a_single_loss_has_its_weight(library: ModuleType) -> None:
     x = library.Input(4)
     net = library.Model(x, library.Dense(3)(x), "cross_entropy", library.SGD(0.1), loss_weights=[0.5], seed=1, dtype="float64")
     E = net.evaluate(X, LABELS)["loss"]
-    np.testing.assert_allclose(net.fit(X, LABELS, batch_size=5, validation_data=(X, LABELS)).loss, [E], rtol=1e-14)
+    np.testing.assert_allclose(net.fit(X, LABELS, batch_size=5, validation_data=(X, LABELS)).loss, [E], rtol=BOUND)
 
 
 def test_hard_swish_of_nan_has_no_slope(library: ModuleType) -> None:
@@ -124,7 +126,7 @@ def test_hard_swish_of_nan_has_no_slope(library: ModuleType) -> None:
     layer.forward([[np.nan, 4.0, 3.0, -4.0, 1.0]])
     got = layer.backward([[1.0, 1.0, 1.0, 1.0, 1.0]])[0]
     assert np.isnan(got[0])
-    np.testing.assert_allclose(got[1:], [1, 1, 0, 5 / 6], rtol=1e-15)
+    np.testing.assert_allclose(got[1:], [1, 1, 0, 5 / 6], rtol=BOUND)
 
 
 def test_fractions_are_numbers(library: ModuleType) -> None:

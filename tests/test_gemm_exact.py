@@ -135,6 +135,7 @@ def test_every_combination_at_the_edges_of_a_tile(isa: str, dtype: str, form: st
 
 
 STRIP = 1024  # steps of k, of one panel, or fewer of several, that are in work at a time: KC in gemm.h
+FEW_ROWS = 16  # by which B^T is taken panel by panel, where it is as large as IN_L2
 IN_L1, IN_L2 = 32 << 10, 512 << 10  # bytes of B or C from which several panels are taken, and from which they are asked for early
 
 
@@ -160,8 +161,24 @@ def large(isa: str, dtype: str) -> list[tuple[int, int, int]]:
 def test_strips_and_what_is_asked_for_early(isa: str, dtype: str, form: str) -> None:
     """Chains of a product by rows that stop after KC steps wait in C, which ADD and AXPY would need: the plan has none."""
     for sizes, combination in zip(large(isa, dtype), itertools.cycle(COMBINATIONS[form])):
-        if form == "weight_gradient" or sizes[2] <= STRIP or combination[2] not in READS_C:
+        few = form == "input_gradient" and sizes[0] <= FEW_ROWS and sizes[1] * sizes[2] * np.dtype(dtype).itemsize > IN_L2
+        if form == "weight_gradient" or combination[2] not in READS_C or (sizes[2] <= STRIP and not few):
             check(isa, dtype, form, sizes, combination)
+
+
+@kernels
+def test_the_gradient_of_few_rows(isa: str, dtype: str) -> None:
+    """By W from beyond L2, panel by panel: chains wait in C for each."""
+    _, nr, lanes = core.window_tile(isa, dtype)
+    k = 11 * nr
+    n = IN_L2 // (k * np.dtype(dtype).itemsize) + 1
+    stored = [combination for combination in COMBINATIONS["input_gradient"] if combination[2] not in READS_C]
+    rows, more_n, more_k = (1, 3, FEW_ROWS, FEW_ROWS + 1), (0, nr - n % nr, 5), (0, 1, lanes, nr - 1)
+    cases = [(m, n + j, k + i) for m, j, i in itertools.product(rows, more_n, more_k)]
+    for sizes, combination in zip([*cases, (2, n, k)], itertools.cycle(stored)):
+        check(isa, dtype, "input_gradient", sizes, combination)
+    for combination in TWO_TILES:
+        check_two(isa, dtype, "input_gradient", (4, n, k + 3), combination)
 
 
 @pytest.mark.full

@@ -19,6 +19,7 @@ TRAINED = {
     "digits": ((64, "100 relu", "10"), 64, 320),
     "odd": ((37, "101 tanh", "53 sigmoid", "7"), 50, 225),
     "packed": ((33, "200 relu", "130 tanh", "5"), 32, 100),
+    "few_rows_of_wide": ((33, "600 relu", "500 tanh", "5"), 20, 100),  # by several threads 16 rows or less, see gemm.h
     "beyond_one_reduction": ((5, "17 tanh", "3"), 4100, 4100),
 }
 HOW = [("fit", 0.9), ("train_step", 0.0), ("fit", 0.0), ("train_step", 0.9)]  # and momentum

@@ -175,6 +175,7 @@ static void gemm_cols(const struct fbp_gemm *g)
  * as do KC columns of A and GROUP_BYTES of C. A chain goes on from C in the next block of k. B^T is transposed strip by strip, on the stack. - */
 
 #define KC 1024
+#define FEW_ROWS 16                     /* by which a B^T from beyond L2 is taken as it lies, panel by panel: nothing waits for memory then */
 #define GROUP_BYTES (256 << 10)
 #define IN_L1 (32 << 10)                /* bytes of B and of C up to which panels are taken one by one */
 #define IN_L2 (512 << 10)               /* ... from which they are asked for early */
@@ -196,10 +197,12 @@ static struct ahead strip_at(const struct fbp_gemm *g, size_t j, size_t cols, si
 INLINE void blocks(const struct fbp_gemm *g, const int transposed)
 {
     _Alignas(64) real strip[transposed ? KC * NR : 1];
-    const size_t parts = g->k > KC ? (g->k + KC - 1) / KC : 1, kc = parts > 1 ? (g->k + parts * NR - 1) / (parts * NR) * NR : g->k;
+    const size_t bytes = (g->k > g->m ? g->k : g->m) * g->n * sizeof(real);     /* of B or C, the larger one */
+    const int few = transposed && g->m <= FEW_ROWS && g->ldb == NR && bytes > IN_L2;
+    const size_t longest = few ? NR : KC, parts = g->k > longest ? (g->k + longest - 1) / longest : 1;
+    const size_t kc = parts > 1 ? (g->k + parts * NR - 1) / (parts * NR) * NR : g->k;
     const size_t rows = g->m * NR * sizeof(real), panels = rows < GROUP_BYTES ? GROUP_BYTES / rows : 1;
     const size_t group = kc < g->k ? panels * NR : g->n;
-    const size_t bytes = (g->k > g->m ? g->k : g->m) * g->n * sizeof(real);     /* of B or C, the larger one */
     for (size_t j0 = 0; j0 < g->n; j0 += group) {
         const size_t j1 = g->n - j0 < group ? g->n : j0 + group;
         for (size_t step = 0; step < parts; step++) {
@@ -209,7 +212,7 @@ INLINE void blocks(const struct fbp_gemm *g, const int transposed)
             part.a0 = g->a0 + (ptrdiff_t)k0;
             if (k0 > 0) part.start = g->c, part.ldstart = g->ldc;
             if (k0 + part.k < g->k) part.epilogue = FBP_STORE, part.second = FBP_NO_SECOND, part.after = NULL;
-            const size_t deep = part.k > VL ? (part.k + VL - 1) / VL * VL : VL, most = bytes > IN_L1 ? KC / deep * NR : NR;
+            const size_t deep = part.k > VL ? (part.k + VL - 1) / VL * VL : VL, most = bytes > IN_L1 && !few ? KC / deep * NR : NR;
             if (transposed) part.ldb = NR, part.panel = (ptrdiff_t)(deep * NR);
             struct tile t = tile_of(&part);
             t.far = bytes > IN_L2;
@@ -218,12 +221,13 @@ INLINE void blocks(const struct fbp_gemm *g, const int transposed)
                 cols = strip_of(j1 - j, most);
                 t.b = (const real *)g->b + (ptrdiff_t)(j / NR) * g->panel + (ptrdiff_t)k0 * g->ldb;
                 if (transposed) {
-                    if (j + cols < j1) next = strip_at(g, j + cols, strip_of(j1 - j - cols, most), k0, kc);
+                    if (few) next.chunks = 0;
+                    else if (j + cols < j1) next = strip_at(g, j + cols, strip_of(j1 - j - cols, most), k0, kc);
                     else if (k0 + kc < g->k) next = strip_at(g, j0, strip_of(j1 - j0, most), k0 + kc, kc);
                     else if (j1 < g->n) next = strip_at(g, j1, strip_of(g->n - j1, most), 0, kc);
                     for (size_t q = 0; q < cols; q += NR)
                         transpose_panel((const real *)g->b, g->ldb, g->panel, j + q, cols - q < NR ? cols - q : NR, k0, part.k, strip + q * deep,
-                                        bytes > IN_L1);
+                                        bytes <= IN_L1 ? 0 : few ? NR * NR : g->panel);
                     t.b = strip;
                 }
                 columns(&part, &t, j, cols, 1, &next);

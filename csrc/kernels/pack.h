@@ -44,24 +44,25 @@ INLINE void transpose_block(const real *w, ptrdiff_t ldw, size_t m, size_t n, re
 }
 
 /* to (k x NR) = the transpose of rows i .. i + m of W, m <= NR, and its columns k0 .. k0 + k; W as in struct fbp_gemm.
- * Early: those NR columns on are asked for. */
+ * What lies `ahead` reals further on is asked for, unless that is 0. */
 INLINE void transpose_blocks(const real *w, ptrdiff_t ldw, ptrdiff_t panel, size_t i, size_t m, size_t k0, size_t k, real *to,
-                             const int early)
+                             const ptrdiff_t ahead)
 {
     for (size_t p = 0; p < k; p += VL) {
         const real *block = w + (ptrdiff_t)((k0 + p) / NR) * panel + (ptrdiff_t)i * ldw + (ptrdiff_t)((k0 + p) % NR);
         const size_t n = left_of(k, p);
         for (size_t x = 0; x < m; x += VL) {
             const real *at = block + (ptrdiff_t)x * ldw;
-            if (early) UNROLL for (int r = 0; r < VL; r++) __builtin_prefetch(at + panel + r * ldw);
+            if (ahead) UNROLL for (int r = 0; r < VL; r++) __builtin_prefetch(at + ahead + r * ldw);
             transpose_block(at, ldw, left_of(m, x), n, to + p * NR + x);
         }
     }
 }
 
-static void transpose_panel(const real *w, ptrdiff_t ldw, ptrdiff_t panel, size_t i, size_t m, size_t k0, size_t k, real *to, int early)
+static void transpose_panel(const real *w, ptrdiff_t ldw, ptrdiff_t panel, size_t i, size_t m, size_t k0, size_t k, real *to,
+                            ptrdiff_t ahead)
 {
-    if (early) transpose_blocks(w, ldw, panel, i, m, k0, k, to, 1);
+    if (ahead) transpose_blocks(w, ldw, panel, i, m, k0, k, to, ahead);
     else transpose_blocks(w, ldw, panel, i, m, k0, k, to, 0);
 }
 
