@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any
 
 
 class Fixed:
@@ -23,9 +23,7 @@ class Fixed:
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Copy and pickle it only before it is made: then its parameters are views of memory that a copy would not share."""
         if self._fixed:
-            self._refuse_copy()
+            kind = type(self).__name__
+            remedy = f"make another {kind} and assign its params and state"
+            raise TypeError(f"a {kind} that is made cannot be copied or pickled: {remedy}")
         return super().__reduce_ex__(protocol)
-
-    def _refuse_copy(self) -> NoReturn:
-        kind = type(self).__name__
-        raise TypeError(f"a {kind} that is made cannot be copied or pickled: make another {kind} and assign its params and state")

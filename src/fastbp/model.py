@@ -107,7 +107,6 @@ class Model(Visible):
     ) -> None:
         self._build(inputs, outputs, loss, optimizer, dtype, seed, loss_weights)
         self.layers: tuple[Any, ...] = tuple(value.layer for value in self._values if value.layer is not None)
-        self._fixed = True
 
     def backward(self, dout: Arrays | None = None) -> Any:
         """Fill `grads` by the chain rule, from the outputs to the inputs; return the gradient of every input.

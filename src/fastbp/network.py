@@ -77,6 +77,7 @@ class Network(Fixed):
         # The hot paths: one array in, one out, and nothing to be looked at that the plan does not look at itself.
         self._single = len(self.inputs) == 1 and not listed
         self._plain = self._single and bool(self._heads) and optimizer is not None and not self._heads[0].weighs_classes
+        self._fixed = True
 
     def _settle(self) -> None:
         """Give every layer its place and its initial values: all that can fail, before the first layer changes."""

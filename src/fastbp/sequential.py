@@ -63,7 +63,6 @@ class Sequential(Model):
     ) -> None:
         self.layers = layer_tuple(layers)
         self._build(*_chain(self.layers), loss, optimizer, dtype, seed)
-        self._fixed = True
 
     def backward(self, dout: Arrays | None = None, inputs: bool = False) -> Any:
         """Fill `grads` by the chain rule, from the last layer to the first.
