@@ -13,8 +13,8 @@ INLINE struct tile tile_of(const struct fbp_gemm *g)
 {
     return (struct tile){.a = NULL, .a0 = g->a0, .b = g->b, .ldb = g->ldb, .panel = g->panel, .k = g->k, .start = g->start,
                          .ldstart = g->ldstart, .c = g->c, .ldc = g->ldc, .o = g->o, .ldo = g->ldo, .second = g->second, .x = NULL,
-                         .x0 = 0, .c2 = g->c2, .ldc2 = g->ldc2, .sums = NULL, .more = g->more, .far = 0, .alpha = (real)g->alpha,
-                         .epilogue = g->epilogue, .last = VL};
+                         .x0 = 0, .c2 = g->c2, .ldc2 = g->ldc2, .sums = NULL, .more = g->more, .far = 0, .ahead = NULL, .stride = 0,
+                         .alpha = (real)g->alpha, .epilogue = g->epilogue, .last = VL};
 }
 
 /* Rows i .. of columns j .. of the product. */
@@ -82,19 +82,24 @@ static __attribute__((noinline)) void narrow_columns(const struct fbp_gemm *g, s
     }
 }
 
-/* The strip of W that is transposed next: `chunks` pieces of `lines` cache lines each, `stride` bytes apart, too far for the
- * hardware's prefetcher. Every row tile of the strip in work asks for a share of it. */
+/* The strip of W that is transposed next: `chunks` pieces of `bytes` each, `stride` bytes apart, too far for the hardware's prefetcher. */
 struct ahead {
     const char *from;
-    size_t chunks, lines;
+    size_t chunks, bytes;
     ptrdiff_t stride;
 };
 
-INLINE void prefetch_share(const struct ahead *next, size_t part, size_t parts)
+/* Tile `number` of so many, all that the strip in work has, asks for its share of the next one: a piece of a chunk while it runs, a line
+ * every few steps of k, which costs nothing. Chunks that are more than tiles are asked for at once: 7 cycles a line. */
+INLINE void ask_ahead(const struct ahead *next, struct tile *t, size_t number, size_t tiles)
 {
-    const size_t all = next->chunks * next->lines, end = (part + 1) * all / parts;
-    for (size_t line = part * all / parts; line < end; line++)
-        __builtin_prefetch(next->from + (ptrdiff_t)(line / next->lines) * next->stride + line % next->lines * LINE, 0, 2);
+    const size_t pieces = tiles > next->chunks ? tiles / next->chunks : 1, bytes = next->bytes / pieces;
+    const size_t each = tiles < next->chunks ? (next->chunks + tiles - 1) / tiles : 1, chunk = number * each / pieces;
+    if (chunk >= next->chunks) return;
+    t->ahead = next->from + (ptrdiff_t)chunk * next->stride + (ptrdiff_t)(number % pieces * bytes);
+    t->stride = (ptrdiff_t)((bytes + t->k - 1) / t->k);
+    for (size_t c = chunk + 1; c < chunk + each && c < next->chunks; c++)
+        for (size_t at = 0; at < next->bytes; at += LINE) __builtin_prefetch(next->from + (ptrdiff_t)c * next->stride + at, 0, 2);
 }
 
 /* Makes the lines of mr rows of nv registers this core's own. A store to a line that another core has, too, takes as long as a message to it
@@ -117,15 +122,15 @@ INLINE void panel_columns(const struct fbp_gemm *g, struct tile *t, size_t i, si
 {
     const size_t sums = !rows_form && g->sums, all = g->m - i + sums;
     const size_t count = (all + MR - 1) / MR, low = all / count, larger = all % count;
-    const size_t n = cols < NR ? cols : NR, nv = (n + VL - 1) / VL;
+    const size_t n = cols < NR ? cols : NR, nv = (n + VL - 1) / VL, panels = (cols + NR - 1) / NR;
     const real *b = t->b;
     t->last = n - (nv - 1) * VL;
     for (size_t tile = 0; tile < count; tile++) {
         const size_t mr = low + (tile < larger);
         const int ones = sums && tile == count - 1;
-        if (next && next->chunks) prefetch_share(next, tile, count);
         tile_at(g, t, i, j, rows_form);
         for (size_t q = 0;; next_panel(g, t, rows_form)) {
+            if (next && next->chunks) ask_ahead(next, t, tile * panels + q / NR, count * panels);
             if (rows_form && g->next) {
                 take_lines(t->c, t->ldc, mr, nv);
                 take_lines((real *)g->next + (ptrdiff_t)i * g->ldnext + j + q, g->ldnext, mr, nv);
@@ -191,7 +196,7 @@ static struct ahead strip_at(const struct fbp_gemm *g, size_t j, size_t cols, si
     const size_t k = g->k - k0 < kc ? g->k - k0 : kc, size = sizeof(real);
     if (g->ldb != NR || g->n * g->k * size <= IN_L2) return (struct ahead){0};
     return (struct ahead){(const char *)g->b + ((ptrdiff_t)(k0 / NR) * g->panel + (ptrdiff_t)(j * NR)) * (ptrdiff_t)size,
-                          (k + NR - 1) / NR, cols * NR * size / LINE, g->panel * (ptrdiff_t)size};
+                          (k + NR - 1) / NR, cols * NR * size, g->panel * (ptrdiff_t)size};
 }
 
 INLINE void blocks(const struct fbp_gemm *g, const int transposed)
@@ -220,15 +225,17 @@ INLINE void blocks(const struct fbp_gemm *g, const int transposed)
                 struct ahead next = {0};
                 cols = strip_of(j1 - j, most);
                 t.b = (const real *)g->b + (ptrdiff_t)(j / NR) * g->panel + (ptrdiff_t)k0 * g->ldb;
-                if (transposed) {
-                    if (few) next.chunks = 0;
-                    else if (j + cols < j1) next = strip_at(g, j + cols, strip_of(j1 - j - cols, most), k0, kc);
+                if (transposed && !few) {
+                    if (j + cols < j1) next = strip_at(g, j + cols, strip_of(j1 - j - cols, most), k0, kc);
                     else if (k0 + kc < g->k) next = strip_at(g, j0, strip_of(j1 - j0, most), k0 + kc, kc);
                     else if (j1 < g->n) next = strip_at(g, j1, strip_of(g->n - j1, most), 0, kc);
+                }
+                if (transposed) {
                     for (size_t q = 0; q < cols; q += NR)
                         transpose_panel((const real *)g->b, g->ldb, g->panel, j + q, cols - q < NR ? cols - q : NR, k0, part.k, strip + q * deep,
                                         bytes <= IN_L1 ? 0 : few ? NR * NR : g->panel);
                     t.b = strip;
+                    t.ahead = (const char *)strip;
                 }
                 columns(&part, &t, j, cols, 1, &next);
             }

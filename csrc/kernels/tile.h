@@ -13,7 +13,6 @@
 #include "vec.h"
 
 #define TWICE _Pragma("GCC unroll 2")            /* two steps of k: a hundredth faster, more are not */
-#define OPAQUE(p) __asm__("" : "+r"(p))         /* one pointer with small displacements, not one register per row */
 #define IN_MEMORY(array) __asm__("" : "+m"(array))    /* more pointers than registers: read them where they are */
 
 #define LINE 64                                 /* bytes of a cache line */
@@ -39,7 +38,9 @@ struct tile {
     ptrdiff_t ldc2;
     real *sums;                 /* gemm_cols: NULL, or where the row of C for a column of ones in A goes */
     int more;                   /* sums go on from what is there */
-    int far;                    /* gemm_rows: B or C are not in L2 and are asked for early */
+    int far;                    /* gemm_rows: B or C are not in L2 and are asked for early, */
+    const char *ahead;          /* in place of B, unless this is NULL, what comes after it, `stride` bytes further with every step of k */
+    ptrdiff_t stride;
     real alpha;
     int epilogue;
     size_t last;                /* columns in the last register, 1..VL */
@@ -221,15 +222,18 @@ INLINE void tile_fma(const int mr, const int nv, vec acc[][NV], const vec bv[], 
 
 INLINE int ends_by_rows(const struct tile *t) { return ROW_STEPS > 0 && t->k > ROW_STEPS && t->last == (size_t)VL; }
 
-/* Steps from .. to of rows a, with B from b on; returns where b is then. far: B is asked for early. */
+/* Steps from .. to of rows a, with B from b on; returns where b is then. far: with every step lines at `ahead` are asked for. */
 INLINE const real *rows_steps(const int mr, const int nv, const int far, vec acc[][NV], const real *const a[], const real *b, ptrdiff_t ldb,
-                              ptrdiff_t from, ptrdiff_t to)
+                              ptrdiff_t from, ptrdiff_t to, const char *ahead, ptrdiff_t stride)
 {
     TWICE for (ptrdiff_t p = from; p < to; p++, b += ldb) {
         const real *at[MR];
         vec bv[NV];
         UNROLL for (int j = 0; j < nv; j++) bv[j] = vload(b + j * VL);
-        if (far) UNROLL for (int j = 0; j < nv; j += LINE / VBYTES) __builtin_prefetch(b + B_AHEAD + j * VL, 0, 2);
+        if (far) {
+            UNROLL for (int j = 0; j < nv; j += LINE / VBYTES) __builtin_prefetch(ahead + j * VBYTES, 0, 2);
+            ahead += stride;
+        }
         UNROLL for (int i = 0; i < mr; i++) at[i] = a[i] + p;
         tile_fma(mr, nv, acc, bv, at);
     }
@@ -254,9 +258,10 @@ INLINE void tile_rows(const int mr, const int nv, const struct tile *t)
     if (t->far) {
         UNROLL for (int i = 0; i < mr; i++)
             UNROLL for (int j = 0; j < nv; j++) __builtin_prefetch(t->c + i * t->ldc + j * VL, 1);
-        b = rows_steps(mr, nv, 1, acc, a, b, t->ldb, t->a0, end);
+        const char *ahead = t->ahead ? t->ahead : (const char *)(b + B_AHEAD);
+        b = rows_steps(mr, nv, 1, acc, a, b, t->ldb, t->a0, end, ahead, t->ahead ? t->stride : t->ldb * (ptrdiff_t)sizeof(real));
     } else {
-        b = rows_steps(mr, nv, 0, acc, a, b, t->ldb, t->a0, end);
+        b = rows_steps(mr, nv, 0, acc, a, b, t->ldb, t->a0, end, NULL, 0);
     }
     if (by_rows) {
         const real *x[MR];

@@ -34,6 +34,7 @@
 #define CAT3(a, b, c) CAT3_(a, b, c)
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")          /* arrays of vectors become registers only when every loop is unrolled */
+#define OPAQUE(p) __asm__("" : "+r"(p))         /* one pointer with small displacements, not one register per row */
 
 #if FBP_REAL == 32
 typedef float real;
