@@ -181,6 +181,30 @@ def test_the_gradient_of_few_rows(isa: str, dtype: str) -> None:
         check_two(isa, dtype, "input_gradient", (4, n, k + 3), combination)
 
 
+@kernels
+def test_the_gradient_of_few_rows_by_its_transpose(isa: str, dtype: str) -> None:
+    """Where A and C are well below B: whole and broken registers of rows, pieces of columns, panels and strips of steps."""
+    mr, nr, lanes = core.window_tile(isa, dtype)
+    piece = 16 * mr  # columns in work at a time: TURN_COLS in turned.h
+    columns = (3 * mr, 3 * mr + 1, 5 * nr, piece - 1, piece, piece + 1, piece + 3 * mr - 1, piece + 3 * mr, 2 * piece + 5)
+    steps = (5 * nr, 5 * nr + 1, 6 * nr + 3, 7 * nr - 1, STRIP - nr, STRIP, STRIP + 1, STRIP + 2, STRIP + nr + 3, 2 * STRIP)
+    rows = (lanes, nr - lanes // 4, nr, nr - 1, nr + lanes, 2 * nr - 1, 3 * nr)
+    combinations = itertools.cycle(COMBINATIONS["input_gradient"])
+    tried = 0
+    for m, n, k in itertools.product(rows, columns, steps):
+        if 2 * m * (n + k) <= n * k:
+            tried += 1
+            waits = k > STRIP or (m <= FEW_ROWS and n * k * np.dtype(dtype).itemsize > IN_L2)  # in C, unless it is turned
+            combination = next(combination for combination in combinations if not waits or combination[2] not in READS_C)
+            check(isa, dtype, "input_gradient", (m, n, k), combination)
+    assert tried > 100
+    for combination in COMBINATIONS["input_gradient"]:
+        check(isa, dtype, "input_gradient", (nr + lanes, 7 * nr + 1, 7 * nr + 3), combination)
+    for rows_of_it in (lanes, 2 * nr - lanes // 4):
+        for combination in TWO_TILES:
+            check_two(isa, dtype, "input_gradient", (rows_of_it, 9 * nr + 5, 9 * nr + 1), combination)
+
+
 @pytest.mark.full
 @forms
 @kernels

@@ -19,7 +19,7 @@ KERNELS = CSRC / "kernels"
 C_FILES = sorted([*CSRC.rglob("*.[ch]")])
 STUBS = sorted(path for path in KERNELS.glob("*.c") if path.name != "table.c")
 PARTS = {f"{name}.h" for name in ("activation", "binary", "dropout", "gemm", "loss", "narrow", "norm", "optimizer", "pack")}
-PARTS |= {"cross_entropy.h", "loss_elements.h", "reduce.h", "tile.h"}
+PARTS |= {"cross_entropy.h", "loss_elements.h", "reduce.h", "tile.h", "turned.h"}
 
 
 def name_of(path: Path) -> str:

@@ -14,6 +14,7 @@
 #include "pack.h"
 #include "reduce.h"
 #include "tile.h"
+#include "turned.h"
 #include "vec.h"
 #include "vmath.h"
 #include "vslope.h"

@@ -199,6 +199,17 @@ static struct ahead strip_at(const struct fbp_gemm *g, size_t j, size_t cols, si
                           (k + NR - 1) / NR, cols * NR * size, g->panel * (ptrdiff_t)size};
 }
 
+/* Steps k0 .. k0 + kc of it: but for the first ones on what is in C, and but for the last ones no end of their own. */
+INLINE struct fbp_gemm block_of(const struct fbp_gemm *g, size_t k0, size_t kc)
+{
+    struct fbp_gemm part = *g;
+    part.k = g->k - k0 < kc ? g->k - k0 : kc;
+    part.a0 = g->a0 + (ptrdiff_t)k0;
+    if (k0 > 0) part.start = g->c, part.ldstart = g->ldc;
+    if (k0 + part.k < g->k) part.epilogue = FBP_STORE, part.second = FBP_NO_SECOND, part.after = NULL;
+    return part;
+}
+
 INLINE void blocks(const struct fbp_gemm *g, const int transposed)
 {
     _Alignas(64) real strip[transposed ? KC * NR : 1];
@@ -212,11 +223,7 @@ INLINE void blocks(const struct fbp_gemm *g, const int transposed)
         const size_t j1 = g->n - j0 < group ? g->n : j0 + group;
         for (size_t step = 0; step < parts; step++) {
             const size_t k0 = step * kc;
-            struct fbp_gemm part = *g;
-            part.k = g->k - k0 < kc ? g->k - k0 : kc;
-            part.a0 = g->a0 + (ptrdiff_t)k0;
-            if (k0 > 0) part.start = g->c, part.ldstart = g->ldc;
-            if (k0 + part.k < g->k) part.epilogue = FBP_STORE, part.second = FBP_NO_SECOND, part.after = NULL;
+            struct fbp_gemm part = block_of(g, k0, kc);
             const size_t deep = part.k > VL ? (part.k + VL - 1) / VL * VL : VL, most = bytes > IN_L1 && !few ? KC / deep * NR : NR;
             if (transposed) part.ldb = NR, part.panel = (ptrdiff_t)(deep * NR);
             struct tile t = tile_of(&part);
@@ -269,11 +276,6 @@ static void gemm_rows(const struct fbp_gemm *g)
     struct tile t = tile_of(g);
     t.far = g->k * g->n * sizeof(real) > IN_L2;
     panels_from(g, &t, wide_panels(g, &t), 1);
-}
-
-static void gemm_rows_transposed(const struct fbp_gemm *g)
-{
-    if (g->m > 0) blocks(g, 1);
 }
 
 #endif

@@ -64,7 +64,8 @@ static void narrow_finish(const struct tile *t, size_t n, size_t parts, const ve
     switch ((n + QUARTER - 1) / QUARTER) {
     case 1: narrow_rows(t, n, parts, sum, 1); break;
     case 2: narrow_rows(t, n, parts, sum, VL / QUARTER < 2 ? 1 : 2); break;
-    default: narrow_rows(t, n, parts, sum, VL / QUARTER < 3 ? VL / QUARTER : 3);
+    case 3: narrow_rows(t, n, parts, sum, VL / QUARTER < 3 ? VL / QUARTER : 3); break;
+    default: narrow_rows(t, n, parts, sum, VL / QUARTER);
     }
 }
 
