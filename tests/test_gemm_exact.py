@@ -137,6 +137,7 @@ def test_every_combination_at_the_edges_of_a_tile(isa: str, dtype: str, form: st
 STRIP = 1024  # steps of k, of one panel, or fewer of several, that are in work at a time: KC in gemm.h
 FEW_ROWS = 16  # by which B^T is taken panel by panel, where it is as large as IN_L2
 IN_L1, IN_L2 = 32 << 10, 512 << 10  # bytes of B or C from which several panels are taken, and from which they are asked for early
+STRIP_IN_L1 = 128 << 10  # where B is transposed: in place of IN_L1
 
 
 def large(isa: str, dtype: str) -> list[tuple[int, int, int]]:
@@ -144,8 +145,10 @@ def large(isa: str, dtype: str) -> list[tuple[int, int, int]]:
     mr, nr, lanes = core.window_tile(isa, dtype)
     size = np.dtype(dtype).itemsize
     rows = 5 * mr + 1
-    first = IN_L1 // (rows * size) // nr * nr  # columns of whole panels that are still taken one by one
-    cases = [(rows, n, 7) for n in (first, first + 1, first + nr, first + nr + lanes, first + 2 * nr + lanes // 4)]
+    cases = []
+    for bytes_of_it in (IN_L1, STRIP_IN_L1):
+        first = bytes_of_it // (rows * size) // nr * nr  # columns of whole panels that are still taken one by one
+        cases += [(rows, n, 7) for n in (first, first + 1, first + nr, first + nr + lanes, first + 2 * nr + lanes // 4)]
     cases += [(rows, n, k) for k in (3, lanes + 1) for n in around(STRIP // (-(-k // lanes) * lanes) * nr, most=7000)[2:-1:2]]
     cases += [(mr + 1, 2 * nr + 3, k) for k in around(STRIP, STRIP // 2, STRIP // 3, most=2 * STRIP + 1)]
     for n in (7 * nr, 230):  # as many rows of C, or of B, as fit, and one more

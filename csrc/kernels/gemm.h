@@ -182,7 +182,8 @@ static void gemm_cols(const struct fbp_gemm *g)
 #define KC 1024
 #define FEW_ROWS 16                     /* by which a B^T from beyond L2 is taken as it lies, panel by panel: nothing waits for memory then */
 #define GROUP_BYTES (256 << 10)
-#define IN_L1 (32 << 10)                /* bytes of B and of C up to which panels are taken one by one */
+#define IN_L1 (32 << 10)                /* bytes of B and of C up to which panels are taken one by one, */
+#define STRIP_IN_L1 (128 << 10)         /* and where they are transposed: one of them then stays in L1 */
 #define IN_L2 (512 << 10)               /* ... from which they are asked for early */
 
 /* The columns of the strip that comes first of `left`: whole panels, or what is left of one. */
@@ -224,7 +225,7 @@ INLINE void blocks(const struct fbp_gemm *g, const int transposed)
         for (size_t step = 0; step < parts; step++) {
             const size_t k0 = step * kc;
             struct fbp_gemm part = block_of(g, k0, kc);
-            const size_t deep = part.k > VL ? (part.k + VL - 1) / VL * VL : VL, most = bytes > IN_L1 && !few ? KC / deep * NR : NR;
+            const size_t deep = part.k > VL ? (part.k + VL - 1) / VL * VL : VL, most = bytes > (transposed ? STRIP_IN_L1 : IN_L1) && !few ? KC / deep * NR : NR;
             if (transposed) part.ldb = NR, part.panel = (ptrdiff_t)(deep * NR);
             struct tile t = tile_of(&part);
             t.far = bytes > IN_L2;
