@@ -291,9 +291,12 @@ INLINE void tile_cols(const int mr, const int nv, const int ones, const struct t
             acc[rows][j] = vzero();
             if (t->more) acc[rows][j] = load_part(t->sums, j, nv, 0, vtail_of(t->last));
         }
-    if (t->epilogue >= FBP_ADD && k >= PREFETCH_FROM)               /* C is read at the end, and may lie in memory */
+    const int reads_c = t->epilogue >= FBP_ADD, one_piece = t->ldc == NR;   /* at the end; C may lie in memory */
+    if (reads_c && !one_piece && k >= PREFETCH_FROM)
         UNROLL for (int i = 0; i < rows; i++)
             UNROLL for (int j = 0; j < nv; j++) __builtin_prefetch(t->c + i * t->ldc + j * VL, 1);
+    const char *ahead = (const char *)t->c;                         /* of C in a panel a few bytes are asked for with every step of k, */
+    const unsigned stride = reads_c && one_piece ? (unsigned)(2 * rows * NR * sizeof(real)) / (unsigned)(k + 1) : 0;    /* twice as fast as they must */
     const int by_rows = ends_by_rows(t);
     const size_t steps = by_rows ? k - ROW_STEPS : k;
     TWICE for (size_t p = 0; p < steps; p++, b += ldb) {
@@ -301,6 +304,8 @@ INLINE void tile_cols(const int mr, const int nv, const int ones, const struct t
         vec bv[NV];
         OPAQUE(row);
         UNROLL for (int j = 0; j < nv; j++) bv[j] = vload(b + j * VL);
+        __builtin_prefetch(ahead, 1);
+        ahead += stride;
         UNROLL for (int i = 0; i < rows; i++) at[i] = row + i;
         tile_fma(rows, nv, acc, bv, at);
         if (ones) UNROLL for (int j = 0; j < nv; j++) acc[rows][j] = acc[rows][j] + bv[j];

@@ -8,6 +8,8 @@
 
 #define TURN_LEAST (MR * 3 / 4)         /* rows of a tile: 3 MR columns or more can be shared out so that no tile has fewer */
 #define TURN_COLS (MR * 16)             /* at a time: a multiple of every register */
+#define IN_L3 (8 << 20)                 /* bytes of B from which it is read no more than FAR_TIMES */
+#define FAR_TIMES (16 / sizeof(real))
 
 /* C^T (mr x nv registers) = start + A B. A has rows of W, which may lie in panels; B and C are on the stack, a panel wide. While the rows are in
  * one panel, what they have in the next is asked for, and the rows after them in this one, which are needed later, but may come from memory. */
@@ -129,11 +131,13 @@ static void turned_blocks(const struct fbp_gemm *g)
     }
 }
 
-/* Whether that is less work: registers of rows nearly full, and A and C, which it reads and writes once more, well below B. */
+/* Whether that is less work: registers of rows nearly full, and A and C, which it reads and writes once more, well below B. B is read for every NR
+ * rows, a real of it in half a cycle to a cycle, which memory cannot give for long. */
 INLINE int turns(const struct fbp_gemm *g)
 {
-    const size_t empty = (VL - g->m % VL) % VL;
-    return empty <= (g->m < VL ? 0 : VL / 4) && g->n >= 3 * MR && 2 * g->m * (g->n + g->k) <= g->n * g->k;
+    const size_t empty = (VL - g->m % VL) % VL, far = g->n * g->k * sizeof(real) > IN_L3;
+    if (empty > (g->m < VL ? 0 : VL / 4) || g->n < 3 * MR || (far && g->m > FAR_TIMES * NR)) return 0;
+    return 2 * g->m * (g->n + g->k) <= g->n * g->k;
 }
 
 static void gemm_rows_transposed(const struct fbp_gemm *g)
