@@ -118,6 +118,7 @@ def test_products_agree(dtype: str, form: str) -> None:
     mr, nr, lanes = core.window_tile(FMA_ISAS[0], dtype)
     sizes = [(m, n, 31) for m in around(mr, most=40) for n in around(nr, lanes, most=70)]
     sizes += [(13, 37, k) for k in (1, 2, 64, 65, 1000, 5000)]
+    sizes += [(16, 130, 200), (31, 300, 141), (48, 203, STRIP + 5)]  # few rows: the input gradient by its transpose
     for i, (m, n, k) in enumerate(sizes):
         data = operands(form, m, n, k, dtype)
         some = [epilogue for epilogue in EPILOGUES_OF[form] if form == "weight_gradient" or k <= STRIP or epilogue not in READS_C]
