@@ -132,11 +132,11 @@ static void turned_blocks(const struct fbp_gemm *g)
 }
 
 /* Whether that is less work: registers of rows nearly full, and A and C, which it reads and writes once more, well below B. B is read for every NR
- * rows, a real of it in half a cycle to a cycle, which memory cannot give for long. */
+ * rows, a real of it in half a cycle to a cycle, which memory cannot give for long. With registers of 16 bytes it is not measured, and left out. */
 INLINE int turns(const struct fbp_gemm *g)
 {
     const size_t empty = (VL - g->m % VL) % VL, far = g->n * g->k * sizeof(real) > IN_L3;
-    if (empty > (g->m < VL ? 0 : VL / 4) || g->n < 3 * MR || (far && g->m > FAR_TIMES * NR)) return 0;
+    if (VBYTES < 32 || empty > (g->m < VL ? 0 : VL / 4) || g->n < 3 * MR || (far && g->m > FAR_TIMES * NR)) return 0;
     return 2 * g->m * (g->n + g->k) <= g->n * g->k;
 }
 
