@@ -12,7 +12,7 @@ from cases import LABELS, Array, X
 
 import fastbp as fb
 
-BOUND = 64 * np.finfo(float).eps
+BOUND = 64 * np.finfo(float).eps  # of sums of a few dozen terms below 1
 
 
 def made(library: ModuleType, *layers: Any, **settings: Any) -> Any:

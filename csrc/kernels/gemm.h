@@ -225,7 +225,8 @@ INLINE void blocks(const struct fbp_gemm *g, const int transposed)
         for (size_t step = 0; step < parts; step++) {
             const size_t k0 = step * kc;
             struct fbp_gemm part = block_of(g, k0, kc);
-            const size_t deep = part.k > VL ? (part.k + VL - 1) / VL * VL : VL, most = bytes > (transposed ? STRIP_IN_L1 : IN_L1) && !few ? KC / deep * NR : NR;
+            const size_t deep = part.k > VL ? (part.k + VL - 1) / VL * VL : VL;
+            const size_t most = bytes > (transposed ? STRIP_IN_L1 : IN_L1) && !few ? KC / deep * NR : NR;
             if (transposed) part.ldb = NR, part.panel = (ptrdiff_t)(deep * NR);
             struct tile t = tile_of(&part);
             t.far = bytes > IN_L2;

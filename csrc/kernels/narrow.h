@@ -61,12 +61,11 @@ INLINE void narrow_rows(const struct tile *t, size_t n, size_t parts, const vec 
 }
 static void narrow_finish(const struct tile *t, size_t n, size_t parts, const vec *sum)
 {
-    switch ((n + QUARTER - 1) / QUARTER) {
-    case 1: narrow_rows(t, n, parts, sum, 1); break;
-    case 2: narrow_rows(t, n, parts, sum, VL / QUARTER < 2 ? 1 : 2); break;
-    case 3: narrow_rows(t, n, parts, sum, VL / QUARTER < 3 ? VL / QUARTER : 3); break;
-    default: narrow_rows(t, n, parts, sum, VL / QUARTER);
-    }
+    const size_t quarters = (n + QUARTER - 1) / QUARTER;
+    if (quarters == 1) narrow_rows(t, n, parts, sum, 1);
+    else if (quarters == 2 && VL / QUARTER > 2) narrow_rows(t, n, parts, sum, 2);
+    else if (quarters == 3 && VL / QUARTER > 3) narrow_rows(t, n, parts, sum, 3);
+    else narrow_rows(t, n, parts, sum, VL / QUARTER);
 }
 
 /* block (k x VL, stride `ld`) = the transpose of VL rows of k reals. */
@@ -88,7 +87,7 @@ static void narrow_transpose(const real *const *a, ptrdiff_t a0, size_t k, real 
 /* Tiles of gemm_cols take MR reals of a line of A at a time, and come back to it for the next. That costs nothing while a step of k takes as
  * long as several lines need from L2; with less than 64 bytes in a register it does not, and A is better transposed once for all panels. */
 #define TURNS (VBYTES < 64)
-static void turn(const void *const *a, ptrdiff_t a0, size_t rows, size_t cols, void *to, ptrdiff_t ld)
+static __attribute__((noinline)) void turn(const void *const *a, ptrdiff_t a0, size_t rows, size_t cols, void *to, ptrdiff_t ld)
 {
     for (size_t r = 0; r < rows; r += VL) {
         const real *row[VL];

@@ -48,16 +48,6 @@ INLINE void tile_turned(const int mr, const int nv, const struct tile *t)
 TILE_ROWS(DEFINE_TURNED)
 static tile_fn *const turned_tiles[MR + 1][NV] = {TILE_ROWS(TURNED_ENTRY)};
 
-/* turned (k x NR) = the transpose of rows i .. i + m, m <= NR, from column a0 on; up to a register the last row again. */
-static __attribute__((noinline)) void turn_rows(const real *const *a, size_t i, size_t m, ptrdiff_t a0, size_t k, real *turned)
-{
-    for (size_t q = 0; q < m; q += VL) {
-        const real *from[VL];
-        for (size_t x = 0; x < (size_t)VL; x++) from[x] = a[i + (q + x < m ? q + x : m - 1)];
-        narrow_transpose(from, a0, k, turned + q, NR);
-    }
-}
-
 /* Rows i .. i + m of columns j .. j + n of C, m and n <= VL, from their transpose: epilogue and stores. */
 static __attribute__((noinline)) void turn_back(const struct fbp_gemm *g, struct tile *t, size_t i, size_t j, size_t m, size_t n, const vec *sums)
 {
@@ -87,9 +77,9 @@ static void turned_columns(const struct fbp_gemm *g, const struct tile *t, size_
     const size_t nv = (m + VL - 1) / VL, count = (n + MR - 1) / MR, low = n / count, larger = n % count;
     struct tile one = *t, back = *t;
     if (g->start) {
-        const real *start[NR];
+        const void *start[NR];
         for (size_t x = 0; x < m; x++) start[x] = (const real *)g->start + (ptrdiff_t)(i + x) * g->ldstart;
-        turn_rows(start, 0, m, (ptrdiff_t)j, n, sums);
+        turn(start, (ptrdiff_t)j, m, n, sums, NR);
     }
     one.c = sums;
     for (size_t tile = 0, mr; tile < count; tile++, b += mr, one.c += mr * NR) {
@@ -118,7 +108,7 @@ static void turned_blocks(const struct fbp_gemm *g)
             const real *from = (const real *)g->b + (ptrdiff_t)(k0 / NR) * g->panel;
             struct tile t = tile_of(&part);
             for (size_t r = i; r < end; r += NR)
-                turn_rows((const real *const *)g->a, r, end - r < NR ? end - r : NR, part.a0, part.k, turned + (r - i) * deep);
+                turn(g->a + r, part.a0, end - r < NR ? end - r : NR, part.k, turned + (r - i) * deep, NR);
             for (size_t j = 0, n; j < g->n; j += n) {
                 n = turned_at_once(g->n - j);
                 for (size_t x = 0; x < n; x++) b[x] = from + (ptrdiff_t)(j + x) * g->ldb;
