@@ -40,15 +40,17 @@ static void load_inputs(const struct pass *p, size_t r0, size_t r1)
     for (int g = 0; g < plan->gates; g++) {
         if (plan->gate[g].kind != FBP_GATE_INPUT) continue;
         const struct fbp_array *x = &p->x[plan->gate[g].input];
-        struct buffers *b = &p->ws->gate[g];
-        const int in_place = stays(p, x, r1 - r0);
+        const void **row = p->ws->gate[g].out_row;
+        if (stays(p, x, r1 - r0)) {
+            const char *data = x->data;                                 /* what a store might change is read again after it */
+            const ptrdiff_t stride = x->row_stride;
+            const int64_t *order = p->order, first = p->first;
+            for (size_t r = r0; r < r1; r++) row[r] = data + fbp_row_in(order, first, r) * stride;
+            continue;
+        }
         for (size_t r = r0; r < r1; r++) {
-            if (in_place) {
-                b->out_row[r] = x->data + fbp_source_row(p, r) * x->row_stride;
-            } else {
-                b->out_row[r] = fbp_out_at(p, g, r);
-                fbp_array_convert(x, fbp_source_row(p, r), plan->dtype, fbp_out_at(p, g, r));
-            }
+            row[r] = fbp_out_at(p, g, r);
+            fbp_array_convert(x, fbp_source_row(p, r), plan->dtype, fbp_out_at(p, g, r));
         }
     }
 }
@@ -65,25 +67,27 @@ void fbp_pass_rows(struct pass *p, size_t r0, size_t r1)
 static void load_targets(const struct pass *p, int k, size_t r0, size_t r1)
 {
     const struct fbp_plan *plan = p->plan;
-    const struct fbp_array *y = &p->y[k].y;
+    const struct fbp_array y = p->y[k].y;                               /* as in load_inputs */
+    const int64_t *order = p->order, first = p->first;
     struct targets *t = &p->ws->target[k];
     const struct gate *out = &plan->gate[plan->output[k].node];
-    const int labels = p->y[k].labels, in_place = fbp_array_in_place(y, plan->dtype, plan->kernels->size);
+    const size_t classes = out->width;
+    const int labels = p->y[k].labels, in_place = fbp_array_in_place(&y, plan->dtype, plan->kernels->size);
+    int64_t *label = t->label;
+    const void **row = t->row;
+    int wrong = 0;
     for (size_t r = r0; labels && r < r1; r++) {
-        const int64_t label = fbp_label(y, fbp_source_row(p, r));
-        const int good = label >= 0 && label < (int64_t)out->width;
-        t->label[r] = good ? label : 0;
-        if (!good) atomic_store(p->bad, FBP_BAD_LABEL);                 /* the caller's array changed under us */
+        const int64_t found = fbp_label(&y, fbp_row_in(order, first, r));
+        const int good = (uint64_t)found < classes;
+        label[r] = good ? found : 0;
+        wrong |= !good;
     }
-    for (size_t r = r0; !labels && r < r1; r++) {
-        const int64_t row = fbp_source_row(p, r);
-        if (in_place) {
-            t->row[r] = y->data + row * y->row_stride;
-        } else {
-            char *copy = fbp_at(plan, t->copy, r * out->ld);
-            fbp_array_convert(y, row, plan->dtype, copy);
-            t->row[r] = copy;
-        }
+    if (wrong) atomic_store(p->bad, FBP_BAD_LABEL);                     /* the caller's array changed under us */
+    for (size_t r = r0; !labels && in_place && r < r1; r++) row[r] = y.data + fbp_row_in(order, first, r) * y.row_stride;
+    for (size_t r = r0; !labels && !in_place && r < r1; r++) {
+        char *copy = fbp_at(plan, t->copy, r * out->ld);
+        fbp_array_convert(&y, fbp_row_in(order, first, r), plan->dtype, copy);
+        row[r] = copy;
     }
 }
 

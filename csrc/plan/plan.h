@@ -78,6 +78,7 @@ struct unit {
     int gate;
     size_t i0, i1, j0, j1;
     int bias;
+    int more;                       /* of the units after it go on where it ends: they can be done with it in one go */
     double before, cost;            /* cost of the units before it, its own */
 };
 
@@ -261,10 +262,11 @@ int fbp_sum_of(const struct pass *p, int g, int to);
 int fbp_output_needed(const struct pass *p, int g);
 
 /* The row of the caller's arrays that is row r of the batch. */
-static inline int64_t fbp_source_row(const struct pass *p, size_t r)
+static inline int64_t fbp_row_in(const int64_t *order, int64_t first, size_t r)
 {
-    return p->order ? p->order[p->first + (int64_t)r] : p->first + (int64_t)r;
+    return order ? order[first + (int64_t)r] : first + (int64_t)r;
 }
+static inline int64_t fbp_source_row(const struct pass *p, size_t r) { return fbp_row_in(p->order, p->first, r); }
 
 /* pass.c: phase A: forward, loss, backward over all rows, which a team shares. */
 int fbp_halt_asked(const struct halt *h);

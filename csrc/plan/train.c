@@ -83,7 +83,7 @@ static int training(struct pass *p, struct fbp_run *run, struct fbp_team *team)
         run->weight_sum += p->weight;
         run->steps++;
         since_clock += plan->operations * (double)rows;
-        if (since_clock > CLOCK_OPERATIONS || plan->alone) {
+        if (run->next + rows < run->end && (since_clock > CLOCK_OPERATIONS || plan->alone)) {
             const double now = fbp_seconds();
             since_clock = 0;
             if (start == 0) start = now;

@@ -8,6 +8,7 @@
 #define BLOCK_ROWS 512              /* batch rows whose columns of X for a unit fit L2 with room to spare */
 #define WHOLE_ROWS 48               /* most rows of a unit as wide as its gate */
 #define UNIT_BYTES (WHOLE_ROWS * FBP_UNPACKED_BYTES)
+#define AT_ONCE_BYTES (32 << 10)    /* ... and joined ones, where each product goes through the update to W itself */
 #define PIECES 16                   /* of a small dense gate, for the threads to share ... */
 #define PIECE_ROWS 4                /* ... each a multiple of so many rows, */
 #define NARROW_PIECE_ROWS 16        /* or where the columns do not fill a register, which then holds rows, of so many */
@@ -51,7 +52,8 @@ int fbp_weights_units(struct fbp_plan *plan)
             for (size_t j = 0; j < gate->units; j += cols, u++) {
                 const size_t i1 = fbp_min(i + rows, gate->weights);
                 *u = (struct unit){.gate = g, .i0 = i, .i1 = i1, .j0 = j, .j1 = fbp_min(j + cols, gate->units),
-                                   .bias = gate->bias && i1 == gate->weights, .before = before};
+                                   .bias = gate->bias && i1 == gate->weights, .before = before,
+                                   .more = gate->wp || gate->kind != FBP_GATE_DENSE ? 0 : (int)((gate->weights - i1 + rows - 1) / rows)};
                 u->cost = (double)(u->i1 - u->i0 + (size_t)u->bias) * (double)(u->j1 - u->j0 + COLUMNS_MORE);
                 before += u->cost;
             }
@@ -255,6 +257,14 @@ static void move_total(const struct phase *p, const struct unit *u, int back)
     }
 }
 
+/* Whether the product ends with the update. */
+static int updates_itself(const struct phase *p, const struct gate *gate)
+{
+    const struct fbp_plan *plan = p->plan;
+    return p->what == FBP_GRADIENTS_AND_UPDATE && gate->kind == FBP_GATE_DENSE && p->rows <= FBP_REDUCTION_ROWS && !p->later &&
+           plan->kernels->optimizer[plan->optimizer].epilogue == FBP_AXPY && p->rule->plain;
+}
+
 static void run_unit(const struct phase *p, struct turned *turned, const struct unit *u)
 {
     struct fbp_plan *plan = p->plan;
@@ -291,8 +301,7 @@ static void run_unit(const struct phase *p, struct turned *turned, const struct 
         char *to = p->later ? waiting_at(plan, ws->totals, u) : gradient;
         char *to_bias = p->later ? waiting_biases_at(plan, ws->totals, u) : bias_gradient;
         g = to, g_bias = to_bias, ldg = (ptrdiff_t)cols;
-        updated = gate->kind == FBP_GATE_DENSE && plan->kernels->optimizer[plan->optimizer].epilogue == FBP_AXPY && rule->plain &&
-                  p->rows <= FBP_REDUCTION_ROWS && !p->later;
+        updated = updates_itself(p, gate);
         if (updated) unit_product(p, turned, u, w, ld, FBP_AXPY, -rule->rate, bias_gradient);
         else unit_gradient(p, turned, u, to, ldg, to_bias, p->later);
     }
@@ -300,22 +309,17 @@ static void run_unit(const struct phase *p, struct turned *turned, const struct 
     if (u->bias) fbp_update_block(plan, rule + 1, gate, gate->weights, 1, u->j0, cols, fbp_at(plan, plan->params, bias), 0, g_bias, 0);
 }
 
-/* Whether u, as wide as its gate, goes on where `before` ends. */
-static int joins(const struct fbp_plan *plan, const struct unit *before, const struct unit *u)
-{
-    const struct gate *gate = &plan->gate[u->gate];
-    return gate->kind == FBP_GATE_DENSE && gate->wp == NULL && before->gate == u->gate && before->i1 == u->i0 && u->i0 > 0;
-}
-
-/* A unit, or several that were joined: in blocks of about the same height that have room on the stack. */
+/* A unit, or several that were joined: in blocks of about the same height that have room on the stack, where they need it. */
 static void run_units(const struct phase *p, const struct halt *halt, struct turned *turned, const struct unit *all)
 {
+    const struct gate *gate = &p->plan->gate[all->gate];
     const size_t rows = all->i1 - all->i0, row_bytes = (all->j1 - all->j0) * p->plan->kernels->size;
-    if (rows * row_bytes <= UNIT_BYTES) {
-        if (rows > 0 && !fbp_halted(halt)) run_unit(p, turned, all);
+    const size_t room = p->rows <= BLOCK_ROWS && updates_itself(p, gate) ? AT_ONCE_BYTES : UNIT_BYTES;
+    if (rows * row_bytes <= room) {
+        if (!fbp_halted(halt)) run_unit(p, turned, all);
         return;
     }
-    const size_t unit_rows = fbp_unit_rows(&p->plan->gate[all->gate]), most = UNIT_BYTES / row_bytes / unit_rows * unit_rows;
+    const size_t unit_rows = fbp_unit_rows(gate), most = room / row_bytes / unit_rows * unit_rows;
     const size_t blocks = (rows + most - 1) / most, height = (rows + blocks * unit_rows - 1) / (blocks * unit_rows) * unit_rows;
     for (size_t i = all->i0; i < all->i1 && !fbp_halted(halt); i += height) {
         struct unit u = *all;
@@ -333,6 +337,8 @@ static struct share share_of(double cost, int part, int parts)
     return (struct share){part ? part * cost / parts : 0, part + 1 == parts ? INFINITY : (part + 1) * cost / parts};
 }
 
+static double middle_of(const struct unit *u) { return u->before + 0.5 * u->cost; }
+
 /* The units of a part; those that go on where others of a gate end are joined. Of the gate whose columns are shared, each thread has its
  * panels, and each of its parts some rows of them. */
 static void phase_part(void *context, int part, int thread)
@@ -342,7 +348,6 @@ static void phase_part(void *context, int part, int thread)
     const int each = p->parts / p->threads;
     const struct share share = share_of(last->before + last->cost - p->split_cost, part, p->parts);
     const struct share split_share = share_of(p->split_cost, part % each, each);
-    struct unit work = {0};
     struct turned *turned = p->ws && thread < p->ws->turning ? &p->ws->turned[thread] : NULL;
     const struct halt halt = fbp_halt_of(p->halt, thread);
     size_t j0 = 0, j1 = 0;
@@ -350,16 +355,15 @@ static void phase_part(void *context, int part, int thread)
     for (const struct unit *u = first; u <= last; u++) {
         const int split = u->gate == p->split;
         const struct share *mine = split ? &split_share : &share;
-        const double middle = u->before + 0.5 * u->cost - (split ? 0 : p->split_cost);
+        const double done = split ? 0 : p->split_cost, middle = middle_of(u) - done;
         if (middle < mine->from || middle >= mine->to || (split && (u->j0 < j0 || u->j0 >= j1))) continue;
-        if (joins(p->plan, &work, u)) {
-            work.i1 = u->i1, work.bias = u->bias;
-            continue;
-        }
+        struct unit work = *u;
+        const struct unit *end = u + u->more;
+        while (middle_of(end) - done >= mine->to) end--;
+        work.i1 = end->i1, work.bias = end->bias;
         run_units(p, &halt, turned, &work);
-        work = *u;
+        u = end;
     }
-    run_units(p, &halt, turned, &work);
 }
 
 /* On the rows of a pass. rule: of an update, where there is one. Returns 0 when it was given up half-way, which changes but gradients. */
