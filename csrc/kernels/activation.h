@@ -185,7 +185,7 @@ static void softmax_few(const struct fbp_tile *t, size_t i, size_t rows, int log
 {
     const real *row[VL];
     vec z[FEW], e[FEW];
-    for (size_t r = 0; r < (size_t)VL; r++) row[r] = x_row(t, r < rows ? i + r : i);
+    rows_from(x_row(t, i), t->ldx, rows, row);
     load_columns(row, t->n, z, FEW, vset1(-(real)INFINITY));
     const vec max = max_columns(z, FEW);
     UNROLL for (size_t j = 0; j < FEW; j++) e[j] = z[j];

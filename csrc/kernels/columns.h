@@ -9,6 +9,17 @@
 
 #define FEW 16          /* reals of a row that are taken so: a register for each */
 
+/* VL rows from x on, of which the first `rows` are there; the others are the last of them once more. One pointer walks: GCC would work out
+ * registers of them, and take each out again. */
+INLINE void rows_from(const real *x, ptrdiff_t ld, size_t rows, const real *row[])
+{
+    UNROLL for (size_t r = 0; r < (size_t)VL; r++) {
+        row[r] = x;
+        if (r + 1 < rows) x += ld;
+        OPAQUE(x);
+    }
+}
+
 /* column[j] = element j of VL rows of n <= most reals, for j < most; of those from n on, `fill`. */
 INLINE void load_columns(const real *const *row, size_t n, vec *column, const size_t most, vec fill)
 {

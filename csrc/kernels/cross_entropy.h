@@ -95,11 +95,17 @@ static double cross_entropy_wide(const struct fbp_loss_rows *l, size_t i)
 /* The losses of up to VL rows from i on, in reals if they hold them. */
 static void cross_entropy_put(const struct fbp_loss_rows *l, size_t i, size_t rows, vec loss)
 {
+    const double *weight = l->weight ? l->weight + i : NULL;
+    double *to = l->loss + i;
     real of_row[VL];
+    int wide = 0;
     vstore(of_row, loss);
-    for (size_t r = 0; r < rows; r++) l->loss[i + r] = weight_of(l, i + r) * (double)of_row[r];
-    for (size_t r = 0; r < rows; r++)
-        if (!isfinite(of_row[r])) l->loss[i + r] = weight_of(l, i + r) * cross_entropy_wide(l, i + r);
+    for (size_t r = 0; r < rows; r++) {
+        to[r] = weight ? weight[r] * (double)of_row[r] : (double)of_row[r];
+        wide |= !isfinite(of_row[r]);
+    }
+    for (size_t r = 0; wide && r < rows; r++)
+        if (!isfinite(of_row[r])) to[r] = weight_of(l, i + r) * cross_entropy_wide(l, i + r);
 }
 
 /* VL labels, of which the first n are there. */
@@ -129,7 +135,7 @@ INLINE void cross_entropy_few(const struct fbp_loss_rows *l, size_t i, size_t ro
     const vec below = vset1(-(real)INFINITY);
     vec z[FEW], t[FEW], weight = vset1(1), linear = vzero();
     const real *row[VL];
-    for (size_t r = 0; r < (size_t)VL; r++) row[r] = (const real *)l->out + (ptrdiff_t)(r < rows ? i + r : i) * l->ldo;
+    rows_from((const real *)l->out + (ptrdiff_t)i * l->ldo, l->ldo, rows, row);
     load_columns(row, l->n, z, n, below);
     const vec max = max_columns(z, n);
     if (l->label) {
