@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import subprocess
 import sys
 import tracemalloc
 import weakref
@@ -215,6 +216,39 @@ def test_networks_that_cannot_be_made_leave_nothing() -> None:
             fb.Sequential([fb.Input(300), fb.Dense(300), fb.Dense(3, weight_init=[[1.0]])])
 
     assert growth(fail, 100) < SLACK
+
+
+WITHOUT_MEMORY = """
+import ctypes, mmap, resource
+import numpy as np
+import fastbp as fb
+
+net = fb.Sequential([fb.Input(100), fb.Dense(2000, "relu"), fb.Dense(10)], "cross_entropy", fb.SGD(0.1), seed=0)
+x, y = np.zeros((50_000, 100), np.float32), np.zeros(50_000, np.int64)
+before = net.train_step(x[:8], y[:8])
+libc = ctypes.CDLL(None)
+libc.mmap.restype, libc.mmap.argtypes = ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+libc.msync.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+fixed, low = 0x100000, 1 << 20  # where a program that is not moved about may lie
+assert libc.mmap(low, 4096, 3, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | fixed, -1, 0) == low
+size = int(open("/proc/self/statm").read().split()[0]) * 4096
+resource.setrlimit(resource.RLIMIT_AS, (size + (64 << 20), resource.RLIM_INFINITY))
+for call in (lambda: net.forward(x), lambda: net.train_step(x, y), lambda: fb.Sequential([fb.Input(10_000), fb.Dense(10_000)])):
+    try:
+        call()
+    except MemoryError as error:
+        print(error)
+    assert libc.msync(low, 4096, 1) == 0, "what lies there was unmapped"
+assert net.train_step(x[:8], y[:8]) < before
+"""
+
+
+@linux
+def test_without_memory() -> None:
+    """What was not mapped is not unmapped, and the network goes on."""
+    done = subprocess.run([sys.executable, "-c", WITHOUT_MEMORY], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 3, done.stdout
 
 
 def test_a_network_is_freed_with_its_last_reference() -> None:

@@ -34,12 +34,10 @@ int fbp_arena_open(struct fbp_arena *arena)
     arena->size = size;
     arena->used = 0;
     if (size >= LARGE) {
+        void *block = mmap(NULL, size + HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (block == MAP_FAILED) return FBP_NO_MEMORY;              /* and nothing is mapped: to unmap so much from NULL on would take the program away */
+        arena->block = block;
         arena->mapped = size + HUGE;
-        arena->block = mmap(NULL, arena->mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (arena->block == MAP_FAILED) {
-            arena->block = NULL;
-            return FBP_NO_MEMORY;
-        }
         arena->base = (char *)(((uintptr_t)arena->block + HUGE - 1) & ~(uintptr_t)(HUGE - 1));
 #ifdef MADV_HUGEPAGE
         madvise(arena->base, size, MADV_HUGEPAGE);
