@@ -284,3 +284,21 @@ def test_jacobians_of_several_inputs_and_outputs() -> None:
     net.forward(*x, training=False)
     dx = net.backward([np.ones((6, 3)), np.zeros((6, 2))])[0]
     assert np.all(np.abs(total - dx) <= 64 * EPS * sum(np.abs(J[0][0][:, j]) for j in range(3)).max())
+
+
+@pytest.mark.parametrize("scale", [100.0, 1000.0])
+@pytest.mark.parametrize("name", ["sigmoid", "tanh", "gelu", "softplus"])
+def test_inputs_so_large_that_a_step_crosses_the_whole_function(name: str, scale: float) -> None:
+    for seed in range(10):
+        random = np.random.default_rng(seed)
+        net = fb.Sequential([fb.Input(4), fb.Dense(6, name), fb.Dense(2)], "squared_error", seed=seed, dtype="float64")
+        check = fb.gradcheck(net, random.normal(size=(5, 4)) * scale, random.normal(size=(5, 2)))
+        assert check.ok, check
+
+
+def test_what_is_wrong_is_found_with_large_inputs_too() -> None:
+    random = np.random.default_rng(0)
+    wrong = (lambda z: np.logaddexp(0, z), lambda z: 0.45 * (1 + np.tanh(z / 2)))
+    net = fb.Sequential([fb.Input(4), fb.Dense(6, wrong), fb.Dense(2)], "squared_error", seed=0, dtype="float64")
+    check = fb.gradcheck(net, random.normal(size=(5, 4)) * 1000, random.normal(size=(5, 2)))
+    assert not check.ok and check.worst.worst > 0.05

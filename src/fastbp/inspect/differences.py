@@ -28,6 +28,7 @@ EPS = float(np.finfo(np.float64).eps)
 DEVIATIONS = 8  # of 10^5 errors none is expected beyond 5; extrapolation makes them up to 1.6 times as large
 ROWS = 5
 FIRST = 2.0**-3  # first step, in parts of the size of the numbers it is added to
+SMALLEST = 2.0**-27  # steps are not made smaller, in parts of the first
 SHRINK = 8.0  # after a step that crosses a kink, or rows that do not settle
 
 
@@ -41,12 +42,15 @@ class Difference:
         NaN if no step gave a number.
     step : float
         The smallest step it was taken from.
+    error : float
+        By how much it may be wrong, rounding errors of E aside.
     kink : bool
         Whether every step that was large enough crossed a kink: there is no value then.
     """
 
     value: float
     step: float
+    error: float = 0.0
     kink: bool = False
 
 
@@ -55,11 +59,12 @@ def derivative(
 ) -> Difference:
     """Differentiate E at a point, where units have these `sides`, by steps from `first` down to `least`.
 
-    The result is to be right to a share `tolerance` of itself.
+    The result is to be right to a share `tolerance` of itself, or as right as rounding allows. Where steps cross no kink, but E
+    changes too much within them, they go on down to `SMALLEST` times the first.
     """
-    best, error, crossed = Difference(math.nan, math.inf), math.inf, False
+    best, crossed = Difference(math.nan, math.inf, math.inf), False
     h = first
-    while least <= h < math.inf:
+    while (least if math.isnan(best.value) else SMALLEST * first) <= h < math.inf:
         above: list[float] = []
         for k in range(ROWS):
             step = h / 2**k
@@ -70,9 +75,9 @@ def derivative(
             row = [D]
             for j, before in enumerate(above):
                 row.append(row[j] + (row[j] - before) / (4 ** (j + 1) - 1))
-            if above and abs(row[-1] - above[-1]) < error:
-                error, best = abs(row[-1] - above[-1]), Difference(row[-1], step)
-            if error <= max(tolerance * abs(best.value), noise / step):
+            if above and abs(row[-1] - above[-1]) < best.error:
+                best = Difference(row[-1], step, abs(row[-1] - above[-1]))
+            if best.error <= max(tolerance * abs(best.value), noise / step):
                 return best
             above = row
         h /= SHRINK

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from fastbp.checks import Array, above_zero, boolean, positive
 from fastbp.data import Arrays
 from fastbp.inspect.copies import Copy, arrays_of, as_plan_takes, copy_of
-from fastbp.inspect.differences import EPS, FIRST, Difference, derivative, noise_of
+from fastbp.inspect.differences import EPS, FIRST, SMALLEST, Difference, derivative, noise_of
 from fastbp.inspect.ends import Ending, ending_of
 from fastbp.inspect.kinks import Sides
 from fastbp.inspect.text import count, short, table
@@ -21,7 +21,6 @@ from fastbp.network import Network
 from fastbp.rng import checked_seed
 
 HAIR = 16 * EPS  # of each number: what E is moved by to see its rounding errors
-SMALLEST = 2.0**-30  # steps are not made smaller, in parts of the size of the numbers they are added to
 
 
 @dataclass(frozen=True)
@@ -165,13 +164,14 @@ def gradcheck(
     The differences are extrapolated, see `inspect.differences`. Of a gradient a and a difference n over steps down to h, the
     relative error is
 
-        |a - n| / max(|a|, |n|, noise / (tolerance h))
+        |a - n| / max(|a|, |n|, noise / (tolerance h), error / tolerance)
 
-    where noise bounds the rounding errors of E, measured from values of E a hair apart: noise / h is what a difference cannot
-    tell, so gradients that small are held to it. Steps are large where E is smooth (1/8 of the size of the numbers). Where one
-    crosses a kink (of relu, maximum, hinge and the like: seen from the units concerned, not from the result), it is made smaller,
-    down to where noise / h reaches `tolerance` times the largest gradient of the array; an entry around which even that step
-    crosses a kink is left out and counted as "at a kink". Functions of your own are taken to be smooth.
+    where noise bounds the rounding errors of E, measured from values of E a hair apart, and error those of extrapolation:
+    noise / h and error are what a difference cannot tell, so gradients that small are held to them. Steps are large where E is
+    smooth (1/8 of the size of the numbers), and smaller where it changes too much within them, as that of a sigmoid of large
+    inputs. Where one crosses a kink (of relu, maximum, hinge and the like: seen from the units concerned, not from the result),
+    it is made smaller, down to where noise / h reaches `tolerance` times the largest gradient of the array; an entry around which
+    even that step crosses a kink is left out and counted as "at a kink". Functions of your own are taken to be smooth.
 
     Frozen layers, whose gradients are 0 by definition, and inputs that are categories of an embedding are not compared.
 
@@ -285,13 +285,13 @@ class _Work:
         for i in chosen.tolist():
             a, value = float(gradient[i]), float(flat[i])
             unit = max(abs(value), typical)
-            least = min(max(enough, SMALLEST * unit), FIRST * unit)
+            least = min(max(enough, SMALLEST * FIRST * unit), FIRST * unit)
             n = self._numeric(flat, i, FIRST * unit, least, tolerance)
             if n.kink:
                 kinks += 1
                 continue
             checked += 1
-            scale = max(abs(a), abs(n.value), self.noise / (tolerance * n.step))
+            scale = max(abs(a), abs(n.value), max(self.noise / n.step, n.error) / tolerance)
             error = 0.0 if a == n.value else math.nan if math.isnan(n.value) else abs(a - n.value) / scale
             if math.isnan(error) or error > worst[0]:
                 worst = (error, i, a, n.value)
