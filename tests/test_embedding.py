@@ -175,3 +175,32 @@ def test_more_categories_than_a_dtype_can_tell_apart() -> None:
             alone(most + 2, 1, dtype=dtype)
     with pytest.raises((ValueError, MemoryError)):
         alone(2**52, 1, dtype="float64")
+
+
+def test_categories_of_inputs_put_together(library: Any) -> None:
+    """Two inputs share a table; what is wrong with either is found before anything is trained."""
+    a, b = library.Input(1), library.Input(2)
+    found = library.Embedding(3, 2)(library.Activation("identity")(library.concatenate([b[:, 1:], a])))
+    net = library.Model([a, b], library.Dense(1)(found), "squared_error", library.SGD(0.1), dtype="float64", seed=1)
+    x = [np.zeros((40, 1)), np.full((40, 2), 0.5)]
+    x[1][:, 1] = np.arange(40) % 3
+    y, before = np.ones(40), net.params.copy()
+    if library is fb:
+        check = fb.gradcheck(net, x, y)
+        assert check.ok and [tensor.checked for tensor in check.tensors[-2:]] == [0, 40]
+    x[0][30] = 7
+    with pytest.raises(ValueError, match=r"X\[0\] must hold whole numbers 0 .. 2 for an Embedding, got 7.0 in row 30"):
+        net.fit(x, y, batch_size=4, shuffle=False)
+    np.testing.assert_array_equal(net.params, before)
+    x[0][30] = 2
+    net.fit(x, y, batch_size=4)
+
+
+def test_a_number_below_the_normal_ones_is_category_0_in_every_call() -> None:
+    x = fb.Input(1)
+    net = fb.Model(x, fb.Dense(2)(fb.Embedding(5, 3)(x)), "squared_error", fb.SGD(0.1), seed=0)
+    tiny, zero = np.full((4, 1), 1e-40, np.float32), np.zeros((4, 1), np.float32)
+    expected = net.predict(zero)
+    for _ in range(2):  # the second time forward has kept something
+        np.testing.assert_array_equal(net.forward(tiny), expected)
+    net.train_step(tiny, np.zeros((4, 2)))

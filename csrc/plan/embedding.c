@@ -1,6 +1,7 @@
 /* embedding.c: O = [W[x_0] W[x_1] ...], rows of W that x names; x has no gradient. That of W: weights.c. */
 #include <string.h>
 
+#include "../base/cpu.h"
 #include "plan.h"
 
 static int64_t category_of(double value, size_t categories)
@@ -76,7 +77,7 @@ static const struct gate *source(const struct fbp_plan *plan, const struct gate 
     return from->kind == FBP_GATE_INPUT ? from : NULL;
 }
 
-int fbp_plan_check_categories(const fbp_plan *plan, const struct fbp_array *x, struct fbp_place *bad)
+static int check_categories(const struct fbp_plan *plan, const struct fbp_array *x, struct fbp_place *bad)
 {
     for (int g = 0; g < plan->gates; g++) {
         const struct gate *gate = &plan->gate[g];
@@ -98,4 +99,13 @@ int fbp_plan_check_categories(const fbp_plan *plan, const struct fbp_array *x, s
             }
     }
     return FBP_OK;
+}
+
+/* In the mode of a pass, for which a number below the normal ones is 0. */
+int fbp_plan_check_categories(const fbp_plan *plan, const struct fbp_array *x, struct fbp_place *bad)
+{
+    const fbp_float_mode mode = fbp_float_enter();
+    const int status = check_categories(plan, x, bad);
+    fbp_float_leave(mode);
+    return status;
 }

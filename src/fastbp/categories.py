@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,14 +22,31 @@ def categories_of(values: Sequence[Value], inputs: Sequence[Value], dtype: np.dt
     found = []
     for value in values:
         if value.gate == "embedding":
-            source, start, count = value.inputs[0], 0, int(value.settings[0])
-            while source.gate == "slice":
-                source, start = source.inputs[0], start + int(source.settings[0])
+            count = int(value.settings[0])
             if count > exact:
                 raise ValueError(f"categories must be at most {exact}, to be told apart in {dtype}, got {count}")
-            if source in inputs:
-                found.append((inputs.index(source), slice(start, start + value.inputs[0].width), count))
+            for source, columns in _sources(value.inputs[0], 0, value.inputs[0].width):
+                if source in inputs:
+                    found.append((inputs.index(source), columns, count))
     return tuple(found)
+
+
+def _sources(value: Value, start: int, stop: int) -> Iterator[tuple[Value, slice]]:
+    """Yield the values, and their columns, that columns start .. stop of `value` are, through gates that hand columns on."""
+    if value.activation != "identity":
+        yield value, slice(start, stop)
+    elif value.gate == "slice":
+        first = int(value.settings[0])
+        yield from _sources(value.inputs[0], first + start, first + stop)
+    elif value.gate == "concatenate":
+        for part in value.inputs:
+            if start < part.width and stop > 0:
+                yield from _sources(part, max(start, 0), min(stop, part.width))
+            start, stop = start - part.width, stop - part.width
+    elif value.gate == "activation":
+        yield from _sources(value.inputs[0], start, stop)
+    else:
+        yield value, slice(start, stop)
 
 
 def check_categories(name: str, part: npt.NDArray[Any], count: int) -> None:
