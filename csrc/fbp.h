@@ -17,7 +17,7 @@ enum fbp_status {
     FBP_NO_ISA,         /* no kernels of that name for this CPU */
     FBP_BAD_GRAPH,      /* a gate, input, activation, loss or optimizer that does not exist */
     FBP_BAD_LABEL,      /* a class label outside 0 .. classes-1 */
-    FBP_BAD_TARGET,     /* a target that is not finite */
+    FBP_BAD_TARGET,     /* a target that is not finite, or out of the range of its loss */
     FBP_BAD_WEIGHT,     /* a weight of a row that is negative or not finite */
     FBP_BAD_INDEX,      /* an input of an embedding that is no whole number from 0 to categories - 1 */
     FBP_NO_FORWARD,     /* backward without a forward before it */
@@ -48,8 +48,8 @@ struct fbp_array {
 
 /* Rows y of integer class labels (cols = 1), all in 0 .. classes-1? Else *where is the first row that is not. */
 int fbp_check_labels(const struct fbp_array *y, int64_t classes, int64_t *where, int64_t *value);
-/* All elements finite in `dtype`? Else *where is the first row with one that is not. */
-int fbp_check_finite(const struct fbp_array *y, int dtype, int64_t *where);
+/* All elements finite in `dtype` and least .. most? Else *where is the first row with one that is not. */
+int fbp_check_within(const struct fbp_array *y, int dtype, double least, double most, int64_t *where);
 
 /* ---- the graph ---------------------------------------------------------------------------------------------------- */
 
@@ -133,7 +133,6 @@ int fbp_plan_create(const struct fbp_graph *graph, const char *isa, fbp_plan **p
 void fbp_plan_destroy(fbp_plan *plan);
 
 const char *fbp_plan_isa(const fbp_plan *plan);
-int fbp_plan_inputs(const fbp_plan *plan);
 int64_t fbp_plan_width(const fbp_plan *plan, int node);         /* columns of a node's output */
 int64_t fbp_plan_offset(const fbp_plan *plan, int node);        /* where the parameters of a gate start in params */
 int64_t fbp_plan_state_offset(const fbp_plan *plan, int node);  /* where its state, two rows, starts in state */
@@ -219,6 +218,8 @@ int fbp_loss_gradient(int loss, int dtype, const void *out, int64_t width, const
 /* Rows of the table of losses: whether integer labels are taken; columns of a target for so many outputs, 0 if there can be none. */
 int fbp_loss_takes_labels(int i);
 int64_t fbp_loss_target_width(int i, int64_t outputs);
+/* ... and what its targets lie between, infinite where any finite number will do. */
+void fbp_loss_range(int i, double *least, double *most);
 /* All weights finite and at least 0? Else *where is the first that is not. *sum is theirs. */
 int fbp_check_weights(const double *weight, int64_t rows, int64_t *where, double *sum);
 

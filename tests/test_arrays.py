@@ -328,3 +328,16 @@ def test_no_data_set_is_copied(name: str) -> None:
     predictions = (1 << 18) * 4 * 4
     assert peak - predictions < share
     assert net.plan.nbytes < share
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_denormals_are_handed_on_from_wherever_they_lie(dtype: str) -> None:
+    x = fb.Input(8)
+    net = fb.Model(x, fb.concatenate([x[:, :3], fb.Dense(2)(x)]), dtype=dtype, seed=0)
+    tiny = 1e-40 if dtype == "float32" else 1e-310
+    rows = np.full((5, 8), tiny, dtype)
+    expected = net.predict(rows)
+    assert (expected[:, :3] == rows[:, :3]).all() and tiny > 0
+    swapped, strided = rows.astype(rows.dtype.newbyteorder()), np.repeat(rows, 3, axis=1)[:, ::3]
+    for other in (np.asfortranarray(rows), swapped, strided, rows[::-1, ::-1]):
+        assert net.predict(other).tobytes() == expected.tobytes()

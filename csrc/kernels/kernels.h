@@ -206,9 +206,9 @@ struct fbp_act_kernels {
 struct fbp_loss_kernels {
     const char *name;
     int labels;                 /* takes integer labels */
-    int logits;                 /* turns its input into probabilities: expects an output layer without activation */
     int outputs_per_target;     /* columns of out for one of the target */
     double parameter;           /* the usual value of its parameter a; NAN where it has none */
+    double least, most;         /* targets lie between them; infinite: any finite number */
     void (*rows)(const struct fbp_loss_rows *);
 };
 

@@ -117,19 +117,20 @@ static void gaussian_nll_rows(const struct fbp_loss_rows *l)
     }
 }
 
+#define ANY -INFINITY, INFINITY
 #define LOSSES                                                                                          \
     {                                                                                                   \
-        [FBP_SQUARED_ERROR] = {"squared_error", 0, 0, 1, NAN, squared_error_rows},                      \
-        [FBP_CROSS_ENTROPY] = {"cross_entropy", 1, 1, 1, 0.0, cross_entropy_rows},                      \
-        [FBP_ABSOLUTE_ERROR] = {"absolute_error", 0, 0, 1, NAN, absolute_error_rows},                   \
-        [FBP_HUBER] = {"huber", 0, 0, 1, 1.0, huber_rows},                                              \
-        [FBP_LOG_COSH] = {"log_cosh", 0, 0, 1, NAN, log_cosh_rows},                                     \
-        [FBP_QUANTILE] = {"quantile", 0, 0, 1, 0.5, quantile_rows},                                     \
-        [FBP_BINARY_CROSS_ENTROPY] = {"binary_cross_entropy", 0, 1, 1, NAN, binary_cross_entropy_rows}, \
-        [FBP_HINGE] = {"hinge", 1, 0, 1, 1.0, hinge_rows},                                              \
-        [FBP_BINARY_HINGE] = {"binary_hinge", 0, 0, 1, 1.0, binary_hinge_rows},                         \
-        [FBP_POISSON] = {"poisson", 0, 0, 1, NAN, poisson_rows},                                        \
-        [FBP_GAUSSIAN_NLL] = {"gaussian_nll", 0, 0, 2, NAN, gaussian_nll_rows},                         \
+        [FBP_SQUARED_ERROR] = {"squared_error", 0, 1, NAN, ANY, squared_error_rows},                    \
+        [FBP_CROSS_ENTROPY] = {"cross_entropy", 1, 1, 0.0, ANY, cross_entropy_rows},                    \
+        [FBP_ABSOLUTE_ERROR] = {"absolute_error", 0, 1, NAN, ANY, absolute_error_rows},                 \
+        [FBP_HUBER] = {"huber", 0, 1, 1.0, ANY, huber_rows},                                            \
+        [FBP_LOG_COSH] = {"log_cosh", 0, 1, NAN, ANY, log_cosh_rows},                                   \
+        [FBP_QUANTILE] = {"quantile", 0, 1, 0.5, ANY, quantile_rows},                                   \
+        [FBP_BINARY_CROSS_ENTROPY] = {"binary_cross_entropy", 0, 1, NAN, 0, 1, binary_cross_entropy_rows},\
+        [FBP_HINGE] = {"hinge", 1, 1, 1.0, ANY, hinge_rows},                                            \
+        [FBP_BINARY_HINGE] = {"binary_hinge", 0, 1, 1.0, ANY, binary_hinge_rows},                       \
+        [FBP_POISSON] = {"poisson", 0, 1, NAN, 0, INFINITY, poisson_rows},                              \
+        [FBP_GAUSSIAN_NLL] = {"gaussian_nll", 0, 2, NAN, ANY, gaussian_nll_rows},                       \
     }
 
 #endif

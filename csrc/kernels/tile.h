@@ -13,7 +13,6 @@
 #include "vec.h"
 
 #define TWICE _Pragma("GCC unroll 2")            /* two steps of k: a hundredth faster, more are not */
-#define IN_MEMORY(array) __asm__("" : "+m"(array))    /* more pointers than registers: read them where they are */
 
 #define LINE 64                                 /* bytes of a cache line */
 #define B_AHEAD (4096 / sizeof(real))           /* B is asked for so far ahead: the hardware's prefetcher stops at every page of 4 KiB */

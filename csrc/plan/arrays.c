@@ -1,4 +1,5 @@
 /* arrays.c: rows of the caller's arrays, converted one at a time: any strides, alignment, byte order, element type. */
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -75,13 +76,23 @@ static int same_type(const struct fbp_array *a, int dtype)
 #define CASE_float(code, type, convert) CONVERT_LOOP(code, type, convert, float)
 #define CASE_double(code, type, convert) CONVERT_LOOP(code, type, convert, double)
 
+/* A row of the plan's own type: a number below the normal ones stays what it is, wherever it lies. */
+static void copy_bits(const struct fbp_array *a, const char *from, size_t size, char *to)
+{
+    const size_t n = (size_t)a->cols;
+    if (a->col_stride == (ptrdiff_t)size) memcpy(to, from, n * size);
+    else if (size == sizeof(float)) for (size_t j = 0; j < n; j++, from += a->col_stride) memcpy(to + j * sizeof(float), from, sizeof(float));
+    else for (size_t j = 0; j < n; j++, from += a->col_stride) memcpy(to + j * sizeof(double), from, sizeof(double));
+    for (size_t j = 0; a->swapped && j < n; j++) swap_bytes((unsigned char *)to + j * size, size);
+}
+
 void fbp_array_convert(const struct fbp_array *a, int64_t row, int dtype, void *to)
 {
     const char *from = a->data + row * a->row_stride;
     const int64_t n = a->cols;
     const size_t size = dtype == FBP_F32 ? sizeof(float) : sizeof(double);
-    if (same_type(a, dtype) && a->col_stride == (ptrdiff_t)size) {
-        memcpy(to, from, (size_t)n * size);
+    if (a->type == (dtype == FBP_F32 ? FBP_TYPE_F32 : FBP_TYPE_F64)) {
+        copy_bits(a, from, size, to);
     } else if (dtype == FBP_F32) {
         CONVERT_TO(float)
     } else {
@@ -125,51 +136,51 @@ int fbp_check_labels(const struct fbp_array *y, int64_t classes, int64_t *where,
     return FBP_OK;
 }
 
-/* All exponents below the one of infinity and NaN; without a branch in the loop, so that it is vectorized. */
-static int floats_finite(const float *v, int64_t n)
+/* No number outside, and no NaN; without a branch in the loop, so that it is vectorized. */
+static inline int floats_within(const float *v, size_t n, float least, float most)
 {
-    uint32_t bad = 0;
-    for (int64_t j = 0; j < n; j++) {
-        uint32_t bits;
-        memcpy(&bits, &v[j], sizeof bits);
-        bad |= (bits & 0x7f800000u) == 0x7f800000u;
-    }
+    int bad = 0;
+    for (size_t j = 0; j < n; j++) bad |= !(v[j] >= least) | !(v[j] <= most);
     return !bad;
 }
 
-static int doubles_finite(const double *v, int64_t n)
+static inline int doubles_within(const double *v, size_t n, double least, double most)
 {
-    uint64_t bad = 0;
-    for (int64_t j = 0; j < n; j++) {
-        uint64_t bits;
-        memcpy(&bits, &v[j], sizeof bits);
-        bad |= (bits & 0x7ff0000000000000u) == 0x7ff0000000000000u;
-    }
+    int bad = 0;
+    for (size_t j = 0; j < n; j++) bad |= !(v[j] >= least) | !(v[j] <= most);
     return !bad;
 }
 
-int fbp_row_finite(const void *row, int dtype, size_t n)
+/* m rows of n: all finite and least .. most? */
+int fbp_rows_within(const void *const *row, size_t m, int dtype, size_t n, double least, double most)
 {
-    return dtype == FBP_F32 ? floats_finite(row, (int64_t)n) : doubles_finite(row, (int64_t)n);
+    const double largest = dtype == FBP_F32 ? FLT_MAX : DBL_MAX;
+    int good = 1;
+    if (!(least > -largest)) least = -largest;
+    if (!(most < largest)) most = largest;
+    for (size_t r = 0; r < m; r++)
+        good &= dtype == FBP_F32 ? floats_within(row[r], n, (float)least, (float)most) : doubles_within(row[r], n, least, most);
+    return good;
 }
 
-int fbp_check_finite(const struct fbp_array *y, int dtype, int64_t *where)
+int fbp_check_within(const struct fbp_array *y, int dtype, double least, double most, int64_t *where)
 {
     const size_t size = dtype == FBP_F32 ? sizeof(float) : sizeof(double);
     const int in_place = fbp_array_in_place(y, dtype, size);
     struct fbp_array element = *y;
     element.cols = 1;
-    if (y->type > FBP_TYPE_F16) return FBP_OK;
+    if (y->type > FBP_TYPE_F16 && isinf(least) && isinf(most)) return FBP_OK;
     for (int64_t i = 0; i < y->rows; i++) {
-        const char *row = y->data + i * y->row_stride;
-        int finite = !in_place || fbp_row_finite(row, dtype, (size_t)y->cols);
+        const void *row = y->data + i * y->row_stride;
+        int good = !in_place || fbp_rows_within(&row, 1, dtype, (size_t)y->cols, least, most);
         for (int64_t j = 0; !in_place && j < y->cols; j++) {
             double v = 0;
-            element.data = row + j * y->col_stride;
+            const void *at = &v;
+            element.data = (const char *)row + j * y->col_stride;
             fbp_array_convert(&element, 0, dtype, &v);
-            finite &= fbp_row_finite(&v, dtype, 1);
+            good &= fbp_rows_within(&at, 1, dtype, 1, least, most);
         }
-        if (!finite) {
+        if (!good) {
             *where = i;
             return FBP_BAD_TARGET;
         }

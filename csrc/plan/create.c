@@ -50,7 +50,7 @@ static void copy_constants(struct fbp_plan *plan, const struct fbp_graph *graph)
 static size_t row_block(const struct fbp_plan *plan)
 {
     size_t row = 0;
-    for (int i = 0; i < plan->gates; i++) row += plan->gate[i].ld * plan->kernels->size;
+    for (int i = 0; i < plan->gates && row < BLOCK_BYTES; i++) row += plan->gate[i].ld * plan->kernels->size;
     size_t rows = BLOCK_BYTES / row;
     rows = rows < BLOCK_ROWS_MIN ? BLOCK_ROWS_MIN : rows > BLOCK_ROWS_MAX ? BLOCK_ROWS_MAX : rows;
     return rows / plan->kernels->mr * plan->kernels->mr;
@@ -123,7 +123,6 @@ void fbp_plan_destroy(fbp_plan *plan)
 }
 
 const char *fbp_plan_isa(const fbp_plan *plan) { return plan->kernels->isa; }
-int fbp_plan_inputs(const fbp_plan *plan) { return plan->inputs; }
 int64_t fbp_plan_state_offset(const fbp_plan *plan, int node) { return (int64_t)plan->gate[node].state; }
 int64_t fbp_plan_state_size(const fbp_plan *plan) { return (int64_t)plan->state_size; }
 void *fbp_plan_state(fbp_plan *plan) { return plan->state; }

@@ -113,7 +113,10 @@ static int read_gate(struct fbp_plan *plan, const struct fbp_node *n, struct gat
     if (n->gate == FBP_GATE_INPUT) g->input = plan->inputs++;
     if (n->gate == FBP_GATE_DROPOUT) g->input = (*dropouts)++;
     if (n->gate == FBP_GATE_BATCH_NORM) plan->cut[plan->cuts++] = (int)(g - plan->gate);
-    if (n->gate == FBP_GATE_BATCH_NORM || n->gate == FBP_GATE_STANDARDIZE) g->state = plan->state_size, plan->state_size += 2 * g->width;
+    if (n->gate == FBP_GATE_BATCH_NORM || n->gate == FBP_GATE_STANDARDIZE) {
+        g->state = plan->state_size;
+        if (__builtin_add_overflow(plan->state_size, 2 * g->width, &plan->state_size)) return FBP_TOO_LARGE;
+    }
     if (n->function) plan->alone = 1;
     parameters_of(g, n, inputs);
     if (n->gate == FBP_GATE_CONSTANT && n->count != (int64_t)g->width) return FBP_BAD_GRAPH;

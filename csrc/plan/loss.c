@@ -34,6 +34,25 @@ int64_t fbp_loss_target_width(int i, int64_t outputs)
     return row && outputs % row->outputs_per_target == 0 ? outputs / row->outputs_per_target : 0;
 }
 
+/* Sum of n numbers, in order, cut every FBP_REDUCTION_ROWS. */
+double fbp_ordered_sum(const double *v, int64_t n)
+{
+    double total = 0;
+    for (int64_t r = 0; r < n; r += FBP_REDUCTION_ROWS) {
+        double part = 0;
+        for (int64_t i = r; i < n && i < r + FBP_REDUCTION_ROWS; i++) part += v[i];
+        total += part;
+    }
+    return total;
+}
+
+void fbp_loss_range(int i, double *least, double *most)
+{
+    const struct fbp_loss_kernels *row = row_of_table(i);
+    *least = row ? row->least : -INFINITY;
+    *most = row ? row->most : INFINITY;
+}
+
 int fbp_check_weights(const double *weight, int64_t rows, int64_t *where, double *sum)
 {
     *sum = 0;
@@ -54,12 +73,7 @@ int fbp_loss_gradient(int loss, int dtype, const void *out, int64_t width, const
     if (k == NULL) return FBP_NO_ISA;
     if (loss < 0 || loss >= FBP_LOSS_COUNT) return FBP_BAD_GRAPH;
     const int64_t rows = y->rows, target_width = fbp_loss_target_width(loss, width);
-    double weights = weight ? 0 : (double)rows;                         /* their sum, as fbp_train makes it */
-    for (int64_t r = 0; weight && r < rows; r += FBP_REDUCTION_ROWS) {
-        double part = 0;
-        for (int64_t i = r; i < rows && i < r + FBP_REDUCTION_ROWS; i++) part += weight[i];
-        weights += part;
-    }
+    const double weights = weight ? fbp_ordered_sum(weight, rows) : (double)rows;   /* as in a training step */
     if (weights < DBL_MIN) {                                            /* rows that all weigh nothing have loss 0 */
         *value = 0;
         memset(dout, 0, (size_t)(rows * width) * k->size);
@@ -73,13 +87,17 @@ int fbp_loss_gradient(int loss, int dtype, const void *out, int64_t width, const
     int64_t label[LOSS_ROWS];
     const void *target[LOSS_ROWS];
     double row_loss[LOSS_ROWS], total = 0, part = 0;
+    int wrong = 0;
     const fbp_float_mode mode = fbp_float_enter();
     for (int64_t r = 0; r < rows; r += LOSS_ROWS) {
         const int64_t m = rows - r < LOSS_ROWS ? rows - r : LOSS_ROWS;
         const size_t at = (size_t)(r * width) * k->size;
         for (int64_t i = 0; i < m; i++) {
-            if (labels) label[i] = fbp_array_label(y, r + i);
-            else fbp_array_convert(y, r + i, dtype, copy + (size_t)(i * target_width) * k->size);
+            if (labels) {
+                const int64_t found = fbp_array_label(y, r + i);
+                wrong |= (uint64_t)found >= (uint64_t)width;            /* the caller's array changed under us */
+                label[i] = wrong ? 0 : found;
+            } else fbp_array_convert(y, r + i, dtype, copy + (size_t)(i * target_width) * k->size);
             target[i] = copy + (size_t)(i * target_width) * k->size;
         }
         k->loss[loss].rows(&(struct fbp_loss_rows){
@@ -95,5 +113,5 @@ int fbp_loss_gradient(int loss, int dtype, const void *out, int64_t width, const
     fbp_float_leave(mode);
     fbp_arena_close(&arena);
     *value = total / weights;
-    return FBP_OK;
+    return wrong ? FBP_BAD_LABEL : FBP_OK;
 }

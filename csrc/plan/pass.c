@@ -107,9 +107,10 @@ static void output_loss(const struct pass *p, int k, size_t r0, size_t r1)
         (void)fbp_float_enter();
         return;
     }
+    const struct fbp_loss_kernels *loss = &plan->kernels->loss[output->loss];
     const int labels = p->y[k].labels;
     load_targets(p, k, r0, r1);
-    plan->kernels->loss[output->loss].rows(&(struct fbp_loss_rows){
+    loss->rows(&(struct fbp_loss_rows){
         .m = r1 - r0, .n = gate->width, .a = output->parameter,
         .out = out, .ldo = ldo,
         .target = t->row + r0,
@@ -118,8 +119,14 @@ static void output_loss(const struct pass *p, int k, size_t r0, size_t r1)
         .scale = p->weight > 0 ? output->weight / p->weight : 0,
         .loss = t->loss + p->before + r0,
         .grad = grad, .ldg = ldg});
-    for (size_t r = r0; !labels && r < r1; r++)     /* a target that is not finite shows in the loss, so only then look closer */
-        if (!isfinite(t->loss[p->before + (int64_t)r]) && !fbp_row_finite(t->row[r], plan->dtype, fbp_target_width(plan, k)))
+    if (labels) return;
+    const size_t width = fbp_target_width(plan, k);
+    if (loss->least > -INFINITY || loss->most < INFINITY) {
+        if (!fbp_rows_within(t->row + r0, r1 - r0, plan->dtype, width, loss->least, loss->most)) atomic_store(p->bad, FBP_BAD_TARGET);
+        return;
+    }
+    for (size_t r = r0; r < r1; r++)                /* a target that is not finite shows in the loss, so only then look closer */
+        if (!isfinite(t->loss[p->before + (int64_t)r]) && !fbp_rows_within(t->row + r, 1, plan->dtype, width, -INFINITY, INFINITY))
             atomic_store(p->bad, FBP_BAD_TARGET);
 }
 

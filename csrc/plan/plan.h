@@ -72,8 +72,7 @@ struct gate {
     char *folded_bias;              /* a row, and one of scales */
 };
 
-/* A block of one gate's W, the piece of work of phase B: rows i0 .. i1 of the weights, one panel of columns from j on,
- * and the bias row with the last rows. */
+/* A block of one gate's W, the piece of work of phase B: rows i0 .. i1 and columns j0 .. j1 of the weights, and the bias row with the last. */
 struct unit {
     int gate;
     size_t i0, i1, j0, j1;
@@ -366,10 +365,11 @@ int fbp_sums_wait(const struct fbp_plan *plan, size_t rows);
 int64_t fbp_step_rows(const struct fbp_plan *plan, int64_t rows, int64_t before, int threads);
 int fbp_update_waits(const struct fbp_plan *plan, int64_t rows);
 
-/* arrays.c */
+/* loss.c, arrays.c */
+double fbp_ordered_sum(const double *v, int64_t n);
 int fbp_array_in_place(const struct fbp_array *a, int dtype, size_t size);
 void fbp_array_convert(const struct fbp_array *a, int64_t row, int dtype, void *to);
-int fbp_row_finite(const void *row, int dtype, size_t n);
+int fbp_rows_within(const void *const *row, size_t m, int dtype, size_t n, double least, double most);
 int64_t fbp_array_label(const struct fbp_array *a, int64_t row);
 static inline int64_t fbp_label(const struct fbp_array *a, int64_t row)     /* the same, at once for the usual type */
 {

@@ -7,18 +7,6 @@
 #define SLICE_SECONDS 0.02          /* a call comes back so often to let signals in */
 #define CLOCK_OPERATIONS 2e6        /* work between two looks at the clock */
 
-/* Sum of n numbers, in order, cut every FBP_REDUCTION_ROWS. */
-static double ordered_sum(const double *v, int64_t n)
-{
-    double total = 0;
-    for (int64_t r = 0; r < n; r += FBP_REDUCTION_ROWS) {
-        double part = 0;
-        for (int64_t i = r; i < n && i < r + FBP_REDUCTION_ROWS; i++) part += v[i];
-        total += part;
-    }
-    return total;
-}
-
 /* E of the step on a batch of so many rows: the weighted sum over outputs of their mean losses. */
 static double step_loss(const struct pass *p, int64_t rows)
 {
@@ -26,7 +14,7 @@ static double step_loss(const struct pass *p, int64_t rows)
     for (int k = 0; k < p->plan->outputs; k++) {
         const double *loss = p->ws->target[k].loss;
         const int custom = p->plan->output[k].loss == FBP_LOSS_CUSTOM;
-        const double mean = custom ? loss[0] : p->weight > 0 ? ordered_sum(loss, rows) / p->weight : 0;
+        const double mean = custom ? loss[0] : p->weight > 0 ? fbp_ordered_sum(loss, rows) / p->weight : 0;
         E += p->plan->output[k].weight * mean;
     }
     return E;
@@ -38,7 +26,7 @@ static double step_weight(const struct pass *p)
     double *weight = p->ws->weight;
     if (p->weights == NULL) return (double)p->rows;
     for (int64_t r = 0; r < p->rows; r++) weight[r] = p->weights[fbp_source_row(p, (size_t)r)];
-    return ordered_sum(weight, p->rows);
+    return fbp_ordered_sum(weight, p->rows);
 }
 
 /* Both phases on the batch that begins with row `first` of the run, all of it or part by part; the last part ends with the update. */

@@ -168,7 +168,7 @@ static size_t slot_place(const struct fbp_plan *plan, const struct gate *gate, s
     return i < gate->weights ? (j / nr * gate->weights + i) * nr + j % nr : (gate->units + nr - 1) / nr * nr * gate->weights + j;
 }
 
-/* The optimizer on rows i .. i + rows and columns j .. j + cols, of one panel, of a gate's W: they are at w with stride ld, their
+/* The optimizer on rows i .. i + rows and columns j .. j + cols, of one panel where there are any, of a gate's W: they are at w with stride ld, their
  * gradient at g with stride ldg. */
 void fbp_update_block(const struct fbp_plan *plan, const struct fbp_rule *rule, const struct gate *gate, size_t i, size_t rows,
                       size_t j, size_t cols, void *w, ptrdiff_t ld, const void *g, ptrdiff_t ldg)

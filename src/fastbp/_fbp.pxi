@@ -14,7 +14,7 @@ cdef extern from "fbp.h" nogil:
         Py_ssize_t row_stride, col_stride
         int type, swapped
     int fbp_check_labels(const fbp_array *y, int64_t classes, int64_t *where, int64_t *value)
-    int fbp_check_finite(const fbp_array *y, int dtype, int64_t *where)
+    int fbp_check_within(const fbp_array *y, int dtype, double least, double most, int64_t *where)
     ctypedef struct fbp_node "struct fbp_node":
         int gate
         const int *in_ "in"
@@ -44,7 +44,6 @@ cdef extern from "fbp.h" nogil:
     int fbp_plan_create(const fbp_graph *graph, const char *isa, fbp_plan **plan)
     void fbp_plan_destroy(fbp_plan *plan)
     const char *fbp_plan_isa(const fbp_plan *plan)
-    int fbp_plan_inputs(const fbp_plan *plan)
     int64_t fbp_plan_state_offset(const fbp_plan *plan, int node)
     int64_t fbp_plan_state_size(const fbp_plan *plan)
     void *fbp_plan_state(fbp_plan *plan)
@@ -93,6 +92,7 @@ cdef extern from "fbp.h" nogil:
                           const double *weight, double a, double *value, void *dout)
     int fbp_loss_takes_labels(int i)
     int64_t fbp_loss_target_width(int i, int64_t outputs)
+    void fbp_loss_range(int i, double *least, double *most)
     int fbp_check_weights(const double *weight, int64_t rows, int64_t *where, double *sum)
     const char *fbp_activation_name(int i)
     double fbp_activation_parameter(int i)

@@ -37,6 +37,7 @@ cdef object _read_targets(object y, str name, int64_t rows, int64_t outputs, int
                           bint check):
     """Targets for `rows` rows of so many outputs: integer labels (rows,) where the loss takes them, else (rows, width)."""
     cdef int64_t where = 0, value = 0
+    cdef double least = 0, most = 0
     cdef int64_t width = _target_width(loss, outputs)
     cdef bint takes_labels = fbp_loss_takes_labels(loss)
     y = _read_rows(y, name, rows, array)
@@ -54,9 +55,12 @@ cdef object _read_targets(object y, str name, int64_t rows, int64_t outputs, int
     if not (array.ndim == 2 and array.a.cols == width or array.ndim == 1 and width == 1):
         raise ValueError(f"{name} must have shape ({'batch,) or (batch' if takes_labels or width == 1 else 'batch'}, {width}), "
                          f"got {y.shape}")
-    if check and fbp_check_finite(&array.a, dtype, &where) != FBP_OK:
-        raise ValueError(f"{name} must be finite in {'float32' if dtype == FBP_F32 else 'float64'}, got {y[where]} "
-                         f"in row {where}")
+    fbp_loss_range(loss, &least, &most)
+    if check and fbp_check_within(&array.a, dtype, least, most, &where) != FBP_OK:
+        allowed = f"finite in {'float32' if dtype == FBP_F32 else 'float64'}"
+        if least > -float("inf"):
+            allowed += f" and at least {least:g}" if most == float("inf") else f" and from {least:g} to {most:g}"
+        raise ValueError(f"{name} must be {allowed}, got {y[where]} in row {where}")
     return y
 
 

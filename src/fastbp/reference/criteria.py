@@ -35,7 +35,11 @@ class Loss(LossSettings):
         The number it takes, if it takes one.
     class_weight
         Weights of its classes, if its targets are classes.
+    between : tuple of float
+        The least and the largest target there may be.
     """
+
+    between: ClassVar[tuple[float, float]] = (-np.inf, np.inf)
 
     def rows(self, O: Wide, T: Target) -> tuple[Wide, Wide]:
         """Return e (m,) and de/dO (m, U): the formula. Changes neither O nor T."""
@@ -43,7 +47,7 @@ class Loss(LossSettings):
 
     def target(self, y: npt.ArrayLike, shape: tuple[int, ...], dtype: np.dtype[Any], name: str) -> Target:
         """Return `y`, called `name` in messages, as a target of outputs of that shape, rounded to `dtype`; or raise."""
-        return _values(y, shape, dtype, name)
+        return _values(y, shape, dtype, name, self.between)
 
     def value(self, O: Array, T: Target, weights: Weights | None = None) -> tuple[float, Array]:
         """Return (E, dO) for outputs O, any rows of such a target, and the weights of these rows, 1 if left out."""
@@ -177,6 +181,7 @@ class BinaryCrossEntropy(ClassLoss):
     """e = -sum_j t_j log p_j + (1 - t_j) log(1 - p_j), p = sigmoid(z): each column is a yes or no of its own."""
 
     row: ClassVar[str] = "binary_cross_entropy"
+    between: ClassVar[tuple[float, float]] = (0.0, 1.0)
     one_column: ClassVar[bool] = True
 
     def rows(self, O: Wide, T: Target) -> tuple[Wide, Wide]:
@@ -232,6 +237,7 @@ class Poisson(Loss):
     """e = sum_j exp(z_j) - t_j z_j, z the logarithm of the expected count; log(t!), which does not depend on z, is left out."""
 
     row: ClassVar[str] = "poisson"
+    between: ClassVar[tuple[float, float]] = (0.0, np.inf)
 
     def rows(self, O: Wide, T: Target) -> tuple[Wide, Wide]:
         """de/dz = exp(z) - t."""
@@ -282,7 +288,13 @@ def loss_named(loss: str | Loss) -> Loss:
     return LOSSES[loss]()
 
 
-def _values(target: npt.ArrayLike, shape: tuple[int, ...], dtype: np.dtype[Any], name: str) -> Target:
+def _values(
+    target: npt.ArrayLike,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    name: str,
+    between: tuple[float, float] = Loss.between,
+) -> Target:
     T = reals(name, target)
     if T.shape != shape and not (shape[1] == 1 and T.shape == shape[:1]):
         expected = f"{shape} or {shape[:1]}" if shape[1] == 1 else f"{shape}"
@@ -291,6 +303,10 @@ def _values(target: npt.ArrayLike, shape: tuple[int, ...], dtype: np.dtype[Any],
         raise ValueError(f"{name} must have at least one row, got shape {T.shape}")
     if not np.isfinite(T).all():
         raise ValueError(f"{name} must be finite, got NaN or infinity")
+    least, most = between
+    if T.min() < least or T.max() > most:
+        allowed = f"at least {least:g}" if most == np.inf else f"from {least:g} to {most:g}"
+        raise ValueError(f"{name} must be {allowed}, got {T.min():g} to {T.max():g}")
     return T.astype(dtype, copy=False)
 
 
