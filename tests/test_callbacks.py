@@ -109,9 +109,9 @@ def test_targets_are_given_back() -> None:
     [
         ((1.0, np.ones((ROWS, 3))), ValueError, r"shape \(6, 2\), got \(6, 3\)"),
         ((1.0, 1.0), ValueError, r"shape \(6, 2\), got \(\)"),
-        ((1.0, np.ones((ROWS, 2), complex)), TypeError, "real numbers, got dtype complex128"),
+        ((1.0, np.ones((ROWS, 2), complex)), TypeError, "real numbers, got complex128"),
         ((1.0, "no"), TypeError, "real numbers"),
-        (("one", np.ones((ROWS, 2))), ValueError, "could not convert"),
+        (("one", np.ones((ROWS, 2))), TypeError, "the loss must be a real number, got str"),
         (None, TypeError, r"must return \(loss, dout\), got None"),
         (np.ones((3, 2)), TypeError, r"must return \(loss, dout\)"),
     ],

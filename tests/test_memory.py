@@ -218,6 +218,30 @@ def test_networks_that_cannot_be_made_leave_nothing() -> None:
     assert growth(fail, 100) < SLACK
 
 
+COLLECTED = """
+import gc
+import numpy as np
+import fastbp as fb
+
+class Own:
+    def __call__(self, z): return z
+
+own = Own()
+net = fb.Sequential([fb.Input(3), fb.Dense(2, (own, np.ones_like))], "squared_error", fb.SGD(0.1))
+box = [net.params.base]
+box.append(box)
+own.box = box
+del net, box, own
+gc.collect()
+"""
+
+
+def test_a_view_in_a_circle_outlives_no_plan() -> None:
+    """It gives its memory back to the plan, which the collector must leave it until then."""
+    done = subprocess.run([sys.executable, "-c", COLLECTED], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 WITHOUT_MEMORY = """
 import ctypes, mmap, resource
 import numpy as np

@@ -90,6 +90,28 @@ def test_out_must_not_overlap_the_parameters() -> None:
         net.predict(net.layers[1].weight, out=net.layers[1].weight)
 
 
+@pytest.mark.parametrize("which", ["params", "grads"])
+def test_training_inputs_must_not_overlap_the_parameters(which: str) -> None:
+    """One thread would read what another changes."""
+    net, other = network(), network()
+    view = getattr(net, which)[: 4 * (len(net.params) // 4)].reshape(-1, 4)
+    labels = np.zeros(len(view), np.int64)
+    before = net.params.copy()
+    for call in (lambda: net.train_step(view, labels), lambda: net.fit(view[::2, ::-1], labels[::2])):
+        with pytest.raises(ValueError, match="must not overlap the parameters or their gradients"):
+            call()
+    np.testing.assert_array_equal(net.params, before)
+    net.predict(view)
+    other.train_step(view, labels)
+    net.train_step(view.copy(), labels)
+
+
+def test_an_order_in_the_other_byte_order() -> None:
+    order = np.arange(len(X)).astype(np.dtype(np.int64).newbyteorder())
+    with pytest.raises(ValueError, match="order must be a contiguous int64 vector"):
+        network().plan.train_epoch(X, LABELS, order, 2)
+
+
 # Calls of the hot path, which take their arguments apart by themselves ------------------------------------------------
 
 

@@ -146,11 +146,12 @@ cdef object _read_matrix(object value, str name, int64_t width, _Array *array):
 
 cdef object _read_order(object order, int64_t rows, _Array *array):
     order = _read(order, "order", array)
-    if array.ndim != 1 or array.a.rows != rows or array.a.type != FBP_TYPE_I64 or not order.flags.c_contiguous:
+    if array.ndim != 1 or array.a.rows != rows or array.a.type != FBP_TYPE_I64 or array.a.swapped or not order.flags.c_contiguous:
         raise ValueError(f"order must be a contiguous int64 vector of {rows} row numbers, got {order.dtype} {order.shape}")
     return order
 
 
+@cython.no_gc_clear                 # its buffer is given back to the plan, which must be there until then
 cdef class _Vector:
     """Memory of a plan as a buffer of reals. While one of the parameters is out, the plan assumes that they are written."""
     cdef Plan plan

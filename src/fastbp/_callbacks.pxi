@@ -114,12 +114,10 @@ cdef int _call_loss(void *context, int output, int64_t first, int64_t rows, int6
     try:
         targets, order = loss.runs[_get_ident()]
         batch = slice(first, first + rows) if order is None else order[first:first + rows]
-        result = loss.f(loss.copy_in(rows, n, out, ldo), targets[output][batch])
-        if not isinstance(result, (tuple, list)) or len(result) != 2:
-            raise TypeError(f"the loss must return (loss, dout), got {result!r}")
-        E, dout = result
-        value[0] = float(E)
-        loss.copy_back(dout if loss.weight == 1.0 else np.asarray(dout) * loss.weight, "the loss", rows, n, grad, ldg)
+        outputs = loss.copy_in(rows, n, out, ldo)
+        result = loss.f(outputs, targets[output][batch])
+        value[0] = _loss_and_gradient(result, outputs)[0]
+        loss.copy_back(result[1] if loss.weight == 1.0 else np.asarray(result[1]) * loss.weight, "the loss", rows, n, grad, ldg)
     except BaseException as error:
         _errors[_get_ident()] = error
         return FBP_STOPPED

@@ -16,6 +16,17 @@ cdef _check_apart(Plan plan, const fbp_array *xs, object x, object out):
         raise ValueError("out must not overlap the state")
 
 
+cdef int _check_inputs_apart(Plan plan, const fbp_array *xs, str name) except -1:
+    """No input lies in what training changes while other threads still read it."""
+    cdef Py_ssize_t bytes = fbp_plan_parameters(plan.plan) * plan.size
+    cdef const char *params = <const char *>fbp_plan_params(plan.plan)
+    cdef const char *grads = <const char *>fbp_plan_grads(plan.plan)
+    for i in range(plan.inputs):
+        if _overlaps(&xs[i], plan.size, params, params + bytes) or _overlaps(&xs[i], plan.size, grads, grads + bytes):
+            raise ValueError(f"{name} must not overlap the parameters or their gradients: give a copy of them")
+    return 0
+
+
 cdef _check_result(Plan plan, object out, int64_t rows):
     """`out` must fit exactly and be writable."""
     if not (ARRAY_CHECK(out) and ARRAY_NDIM(out) == 2 and ARRAY_SHAPE(out, 0) == rows and ARRAY_SHAPE(out, 1) == plan.width

@@ -4,6 +4,7 @@
 Every array argument is a NumPy array or made into one; it is read in place and held while the GIL is released. One function
 turns a status into an exception.
 """
+cimport cython
 from cpython.buffer cimport PyBUF_FORMAT
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -14,6 +15,8 @@ import os
 from threading import get_ident as _get_ident
 
 import numpy as np
+
+from fastbp.checks import loss_and_gradient as _loss_and_gradient
 
 
 include "_fbp.pxi"
@@ -276,6 +279,7 @@ cdef class Plan:
                        object targets, object order) except? -1.0:
         cdef int status = FBP_PAUSED
         cdef str x_name = "X" if mean else "x"
+        _check_inputs_apart(self, xs, x_name)
         self._begin(targets, order)
         try:
             while status == FBP_PAUSED:

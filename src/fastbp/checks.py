@@ -46,11 +46,11 @@ def write_into(view: npt.NDArray[Any], value: npt.ArrayLike, name: str) -> None:
     view[...] = values
 
 
-def gradient(dout: npt.ArrayLike, O: Array) -> Array:
+def gradient(dout: npt.ArrayLike, O: Array, name: str = "dout") -> Array:
     """Return `dout` in the dtype of O, or raise if it does not have O's shape."""
-    dO = reals("dout", dout)
+    dO = reals(name, dout)
     if dO.shape != O.shape:
-        raise ValueError(f"dout must have shape {O.shape}, got {dO.shape}")
+        raise ValueError(f"{name} must have shape {O.shape}, got {dO.shape}")
     return dO.astype(O.dtype, copy=False)
 
 
@@ -58,8 +58,8 @@ def loss_and_gradient(found: Any, O: Array) -> tuple[float, Array]:
     """Return what a loss of the user's own has returned for outputs O, (loss, dout), or raise if it is not that."""
     if not isinstance(found, (tuple, list)) or len(found) != 2:
         raise TypeError(f"the loss must return (loss, dout), got {found!r}")
-    E = found[0].item() if isinstance(found[0], np.ndarray) and found[0].ndim == 0 else found[0]
-    return real_number("the loss", E), gradient(found[1], O)
+    E = found[0].item() if getattr(found[0], "ndim", None) == 0 else found[0]  # an array of no axes, whosever it is
+    return real_number("the loss", E), gradient(found[1], O, "the gradient that the loss returns")
 
 
 def required(value: T | None, missing: str) -> T:
@@ -111,6 +111,14 @@ def callback_or_none(callback: T) -> T:
     return callback
 
 
+def truth(name: str, value: object) -> bool:
+    """Return whether `value`, which the function `name` of the user's own has returned, is true, or raise."""
+    try:
+        return bool(value)
+    except ValueError:  # as an array of several
+        raise TypeError(f"{name} must return something that is true or false, got {value!r}") from None
+
+
 def real_number(name: str, value: float) -> float:
     """Return `value` as a float, or raise TypeError if it is not one real number."""
     if not isinstance(value, Real):
@@ -132,6 +140,13 @@ def above_zero(name: str, value: float) -> float:
     """Return `value` as a float, 0 < value < infinity, or raise."""
     if not 0.0 < real_number(name, value) < math.inf:
         raise ValueError(f"{name} must be above 0 and finite, got {value}")
+    return float(value)
+
+
+def small(name: str, value: float) -> float:
+    """Return `value` as a float, 0 < value < 1, or raise."""
+    if not above_zero(name, value) < 1.0:
+        raise ValueError(f"{name} must be above 0 and below 1, got {value}")
     return float(value)
 
 
