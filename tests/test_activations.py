@@ -465,7 +465,7 @@ def test_parameters_are_checked() -> None:
         ref.Activation("power", math.inf)
     with pytest.raises(ValueError, match=r"parameter of 'leaky_relu' must be finite and at least 0, got -0\.5"):
         ref.Activation("leaky_relu", -0.5)
-    with pytest.raises(ValueError, match=r"activation must be one of identity, .*, power, got 'custom'"):
+    with pytest.raises(ValueError, match=r"must be one of identity, .*, or a pair of functions \(f, df\), got 'custom'"):
         ref.Activation("custom")
     assert repr(ref.Activation("elu")) == "Activation('elu')"
     assert repr(ref.Activation("elu", 0.5)) == "Activation('elu', 0.5)"

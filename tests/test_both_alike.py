@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -194,8 +195,12 @@ def test_arguments_of_values() -> None:
         (lambda: fb.constant([1, 2], 3), ValueError, r"shape \(3,\), got \(2,\)"),
         (lambda: fb.constant([]), ValueError, r"shape \(columns,\), got \(0,\)"),
         (lambda: fb.concatenate(x), TypeError, "values must be a sequence of values"),
-        (lambda: x[:, 3], IndexError, "columns must be next to each other, at least one, got 3 of 3"),
-        (lambda: x[:, -4], IndexError, "columns must be next to each other, at least one, got -4 of 3"),
+        (lambda: x[:, 3], IndexError, "column must be one of 3, from 0 to 2, got 3"),
+        (lambda: x[:, -4], IndexError, "column must be one of 3, from 0 to 2, got -4"),
+        (lambda: x[:, 2:2], IndexError, "columns must be next to each other, at least one"),
+        (lambda: x[np.arange(3), 1], IndexError, r"index must be \[:, column\] or \[:, from:to\]"),
+        (lambda: x[:, np.array([0, 1])], IndexError, r"index must be \[:, column\] or \[:, from:to\]"),
+        (lambda: x[:, True], IndexError, r"index must be \[:, column\] or \[:, from:to\]"),
         (lambda: x[:, "a"], IndexError, r"index must be \[:, column\] or \[:, from:to\]"),
         (lambda: x[:, [0, 1]], IndexError, r"index must be \[:, column\] or \[:, from:to\]"),
     ]:
@@ -216,7 +221,7 @@ def test_what_looks_into_networks_names_its_arguments() -> None:
         (lambda: net.trace(X, LABELS, names=0), ValueError, "names must be 1, one for each input, got 0"),
         (lambda: net.trace(X)[99], KeyError, "the trace has steps 0 to 1, got 99"),
         (lambda: made(fb, loss=lambda out, target: 1.0).evaluate(X, LABELS), TypeError, r"must return \(loss, dout\), got 1.0"),
-        (lambda: made(fb, loss=lambda out, target: (1.0, out[:1])).evaluate(X, LABELS), ValueError, "dout must have shape"),
+        (lambda: made(fb, loss=lambda out, target: (1.0, out[:1])).evaluate(X, LABELS), ValueError, "that the loss returns must"),
         (lambda: net.predict(X[:1, :], out=net.params[:3].reshape(1, 3)), ValueError, "out must not overlap the parameters"),
     ]:
         with pytest.raises(error, match=message):
@@ -246,3 +251,52 @@ def test_a_setter_that_is_refused_changes_nothing() -> None:
     net = made(fb, loss=loss)
     net.train_step(X, LABELS)
     assert len(seen) == 2 and net.optimizer == fb.SGD(0.1) and net.layers[1].trainable is True
+
+
+def test_what_functions_of_ones_own_return(library: ModuleType) -> None:
+    """The same sentences in training and in evaluation; what other libraries call a number is one."""
+
+    class Number:
+        ndim = 0
+
+        def item(self) -> float:
+            return 1.5
+
+    for returned, error, message in [
+        (lambda out: 1.0, TypeError, r"the loss must return \(loss, dout\), got 1.0"),
+        (lambda out: (np.ones(3), out), TypeError, "the loss must be a real number, got ndarray"),
+        (lambda out: ("1.5", out), TypeError, "the loss must be a real number, got str"),
+        (lambda out: (1 + 1j, out), TypeError, "the loss must be a real number, got complex"),
+        (lambda out: (None, out), TypeError, "the loss must be a real number, got NoneType"),
+        (lambda out: (1.0, out[:1]), ValueError, r"the gradient that the loss returns must have shape \(5, 3\), got \(1, 3\)"),
+        (lambda out: (1.0, None), TypeError, "the gradient that the loss returns must hold real numbers"),
+    ]:
+        for weights in (None, [0.5]):
+            x = library.Input(4)
+            loss = partial(lambda returned, out, target: returned(out), returned)
+            net = library.Model(x, library.Dense(3)(x), loss, library.SGD(0.1), dtype="float64", seed=0, loss_weights=weights)
+            before = net.params.copy()
+            for call in (net.train_step, net.fit, net.evaluate):
+                with pytest.raises(error, match=message):
+                    call(X, LABELS)
+            np.testing.assert_array_equal(net.params, before)
+    net = made(library, loss=lambda out, target: (Number(), out))
+    assert net.train_step(X, LABELS) == net.evaluate(X, LABELS)["loss"] == 1.5
+    with pytest.raises(TypeError, match="callback must return something that is true or false, got array"):
+        net.fit(X, LABELS, callback=lambda epoch, history: np.zeros(2))
+
+
+def test_settings_of_other_libraries(library: ModuleType) -> None:
+    other = fb.reference if library is fb else fb
+    for call, error, message in [
+        (lambda: library.LayerNorm(64), ValueError, "eps must be above 0 and below 1, got 64"),
+        (lambda: library.RMSNorm(1), ValueError, "eps must be above 0 and below 1, got 1"),
+        (lambda: library.BatchNorm(eps=2.0), ValueError, "eps must be above 0 and below 1, got 2.0"),
+        (lambda: made(library, optimizer=other.SGD(0.1)), TypeError, rf"of fastbp.*, got SGD\(.*\) of {other.__name__}"),
+        (lambda: library.Dense(3, np.tanh), ValueError, r"or a pair of functions \(f, df\), got <ufunc 'tanh'>"),
+        (lambda: library.losses.CrossEntropy(class_weight={"a": 1, 1: 2}), TypeError, "integer labels .* got label 'a'"),
+        (lambda: library.losses.CrossEntropy(class_weight=[[np.nan, 2], [1, 3]]), TypeError, "integer labels .* got label nan"),
+        (lambda: library.losses.CrossEntropy(class_weight=[[np.inf, 2], [1, 3]]), TypeError, "integer labels .* got label inf"),
+    ]:
+        with pytest.raises(error, match=message):
+            call()

@@ -163,7 +163,7 @@ def test_class_weights_that_are_refused(library: ModuleType, class_weight: Any, 
 def test_class_weights_need_classes(library: ModuleType) -> None:
     losses = library.losses
     out = numbers(3, 2)
-    with pytest.raises(ValueError, match="class_weight must have one weight for each class, got 1 and 1 in target"):
+    with pytest.raises(ValueError, match="class_weight must have one weight for each class, got 1 weights and label 1 in target"):
         losses.cross_entropy(out, [0, 1, 0], class_weight=[1.0])
     with pytest.raises(ValueError, match="class_weight needs target to hold integer labels or one-hot rows"):
         losses.cross_entropy(out, np.full((3, 2), 0.5), class_weight="balanced")

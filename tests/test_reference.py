@@ -419,7 +419,7 @@ def test_missing_steps() -> None:
 
 def test_names_and_sizes_are_checked() -> None:
     names = ", ".join(WITH_KERNELS)
-    with pytest.raises(ValueError, match=f"activation must be one of {names}, got 'ReLU'"):
+    with pytest.raises(ValueError, match=rf"activation must be one of {names}, or a pair of functions \(f, df\), got 'ReLU'"):
         fb.Dense(3, "ReLU")
     with pytest.raises(ValueError, match=r"loss must be one of squared_error, cross_entropy, .*, gaussian_nll, got 'mse'"):
         fb.Sequential([fb.Input(4), fb.Dense(3)], "mse")

@@ -358,7 +358,7 @@ def test_losses_of_ones_own() -> None:
         own.fit(X, y, sample_weight=np.ones(10))
     bad = sequential(fb.Input(3), fb.Dense(2), loss=lambda out, target: (0.0, out[:, :1]), optimizer=fb.SGD(0.1))
     before = bad.params.copy()
-    with pytest.raises(ValueError, match=r"dout must have shape \(10, 2\), got \(10, 1\)"):
+    with pytest.raises(ValueError, match=r"the gradient that the loss returns must have shape \(10, 2\), got \(10, 1\)"):
         bad.train_step(X, y)
     np.testing.assert_array_equal(bad.params, before)
 

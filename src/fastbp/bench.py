@@ -290,7 +290,7 @@ def run(
         out(f"fastbp     {fastbp.__version__}, {about['isa']}, {plural(threads, 'thread')}")
         out(f"reference  fastbp.reference on NumPy {np.__version__}, {blas_line(blas)}")
         out(f"peak       fused multiply-adds of {plural(threads, 'core')}, measured between the rounds")
-        out(f"{effort.rounds} rounds or fewer of many steps each; ratio, GFLOP/s and share are those of the minima")
+        out(f"{effort.rounds} rounds or fewer of many steps each; ratio, GFLOP/s: of the minima; share: median of the rounds")
         out(f"\n{TITLE}\n{UNITS}")
         for workload in workloads:
             results.append(measure(workload, effort, dtype=dtype, threads=threads, pause=pause))

@@ -148,7 +148,8 @@ def loss_gradient(
 
 def activation_named(name: str | None) -> str:
     """Name in the table of activations; None is the identity."""
-    return _named("activation", "identity" if name is None else name, tuple(row for row in ACTIVATIONS if row != "custom"))
+    names = tuple(row for row in ACTIVATIONS if row != "custom")
+    return _named("activation", "identity" if name is None else name, names, ", or a pair of functions (f, df)")
 
 
 def loss_named(name: str) -> str:
@@ -158,7 +159,7 @@ def loss_named(name: str) -> str:
     return _named("loss", name, LOSSES)
 
 
-def _named(what: str, name: str, names: tuple[str, ...]) -> str:
+def _named(what: str, name: str, names: tuple[str, ...], other: str = "") -> str:
     if not isinstance(name, str) or name not in names:
-        raise ValueError(f"{what} must be one of {', '.join(names)}, got {name!r}")
+        raise ValueError(f"{what} must be one of {', '.join(names)}{other}, got {name!r}")
     return name

@@ -165,14 +165,13 @@ def frozen_class_weight(value: ClassWeight) -> ClassWeight:
             return tuple(checked_weights("class_weight", weights.astype(np.float64)).tolist())
         if weights.ndim != 2 or weights.shape[1] != 2:
             raise ValueError(f"class_weight must have one weight for each class, got shape {weights.shape}")
-        value = {int(label) if label == int(label) else label: weight for label, weight in weights.tolist()}
-    pairs = sorted(value.items())
-    for label, weight in pairs:
+        value = {int(label) if label % 1 == 0 else label: weight for label, weight in weights.tolist()}
+    for label, weight in value.items():
         if isinstance(label, bool) or not isinstance(label, (int, np.integer)):
             raise TypeError(f"class_weight must map integer labels to weights, got label {label!r}")
         if not 0.0 <= real_number("class_weight", weight) < math.inf:
             raise ValueError(f"class_weight must be finite and at least 0, got {weight} for label {label}")
-    return tuple((int(label), float(weight)) for label, weight in pairs) or None
+    return tuple((int(label), float(weight)) for label, weight in sorted(value.items())) or None
 
 
 def class_weights(class_weight: ClassWeight, labels: npt.NDArray[np.intp], name: str) -> Weights:
@@ -181,7 +180,9 @@ def class_weights(class_weight: ClassWeight, labels: npt.NDArray[np.intp], name:
         outside = (labels < 0) | (labels >= len(class_weight))
         if outside.any():
             found = labels[outside].min()
-            raise ValueError(f"class_weight must have one weight for each class, got {len(class_weight)} and {found} in {name}")
+            raise ValueError(
+                f"class_weight must have one weight for each class, got {len(class_weight)} weights and label {found} in {name}"
+            )
         of_labels: Weights = np.array(class_weight)[labels]
         return of_labels
     classes, index, counts = np.unique(labels, return_inverse=True, return_counts=True)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp._fastbp_core import permutation, train_step
-from fastbp.checks import boolean, callback_or_none, positive, required
+from fastbp.checks import boolean, callback_or_none, positive, required, truth
 from fastbp.data import Arrays
 from fastbp.heads import LossLike
 from fastbp.history import History
@@ -152,7 +152,7 @@ class Model(Visible):
         ----------
         X : array-like, shape (n, I)
             Used in place where its rows are contiguous and of the network's dtype; no copy is made of it otherwise. A list
-            of arrays for several inputs.
+            of arrays for several inputs. It is not looked through: a NaN in it makes the loss and all parameters NaN.
         y : array-like
             Targets or labels, n of them, as the loss wants them. A list for several outputs.
         epochs, batch_size : int
@@ -197,7 +197,7 @@ class Model(Visible):
                 history.val_loss.append(scores["loss"])
                 if "accuracy" in scores:
                     history.val_accuracy.append(scores["accuracy"])
-            if callback is not None and callback(self._epoch - 1, history):
+            if callback is not None and truth("callback", callback(self._epoch - 1, history)):
                 break
         return history
 

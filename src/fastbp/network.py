@@ -232,7 +232,7 @@ class Network(Fixed):
 
 def _checked_optimizer(value: Optimizer | None) -> Optimizer | None:
     if value is not None and not isinstance(value, Optimizer):
-        raise TypeError(f"optimizer must be one, as SGD(...), got {value!r}")
+        raise TypeError(f"optimizer must be one of fastbp, as SGD(...), got {value!r} of {type(value).__module__}")
     return value
 
 

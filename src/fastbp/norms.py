@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.checks import Array, above_zero, real_number, rows
+from fastbp.checks import Array, real_number, rows, small
 from fastbp.layer_base import Layer, View
 from fastbp.values import Value
 
@@ -26,7 +26,7 @@ class LayerNorm(Layer):
     Parameters
     ----------
     eps : float
-        0 < eps < infinity, added to the variance, which is the mean of (X - mean)^2.
+        0 < eps < 1, added to the variance, which is the mean of (X - mean)^2.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class LayerNorm(Layer):
 
     def __init__(self, eps: float = 1e-5) -> None:
         super().__init__()
-        self.eps = above_zero("eps", eps)
+        self.eps = small("eps", eps)
 
     def _gate(self, x: Value) -> Value:
         return Value("layer_norm", [x], settings=[self.eps], layer=self)
@@ -82,7 +82,7 @@ class RMSNorm(Layer):
     Parameters
     ----------
     eps : float
-        0 < eps < infinity.
+        0 < eps < 1.
 
     Attributes
     ----------
@@ -111,7 +111,7 @@ class RMSNorm(Layer):
 
     def __init__(self, eps: float = 1e-6) -> None:
         super().__init__()
-        self.eps = above_zero("eps", eps)
+        self.eps = small("eps", eps)
 
     def _gate(self, x: Value) -> Value:
         return Value("rms_norm", [x], settings=[self.eps], layer=self)
@@ -140,7 +140,7 @@ class BatchNorm(Layer):
     momentum : float
         0 <= momentum <= 1: what a batch gives to the running statistics.
     eps : float
-        0 < eps < infinity, added to the variance.
+        0 < eps < 1, added to the variance.
 
     Attributes
     ----------
@@ -181,7 +181,7 @@ class BatchNorm(Layer):
         if not 0.0 <= real_number("momentum", momentum) <= 1.0:
             raise ValueError(f"momentum must be from 0 to 1, got {momentum}")
         self.momentum = float(momentum)
-        self.eps = above_zero("eps", eps)
+        self.eps = small("eps", eps)
 
     def _gate(self, x: Value) -> Value:
         return Value("batch_norm", [x], settings=[self.eps, self.momentum], layer=self)

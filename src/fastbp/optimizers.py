@@ -134,7 +134,9 @@ class Adam(Optimizer):
 
     In step t = 1, 2, ...: m = beta1 * m + (1 - beta1) * g, v = beta2 * v + (1 - beta2) * g^2, M = m / (1 - beta1^t),
     V = v / (1 - beta2^t). Both corrections are folded into two numbers per step, learning_rate * sqrt(1 - beta2^t) /
-    (1 - beta1^t) and eps * sqrt(1 - beta2^t), so that an element costs one square root and one division.
+    (1 - beta1^t) and eps * sqrt(1 - beta2^t), so that an element costs one square root and one division. t counts the updates
+    of the network: a layer that was frozen for long begins with means of 0, which are taken for settled ones, so that its first
+    steps are up to a few times as large.
 
     Parameters
     ----------

@@ -156,9 +156,11 @@ class Value:
 
     def __getitem__(self, index: Any) -> Value:
         """Return columns: ``x[:, 3]``, ``x[:, 2:5]``; a single column keeps two dimensions."""
-        if not isinstance(index, tuple) or len(index) != 2 or index[0] != slice(None):
+        all_rows, which = index if isinstance(index, tuple) and len(index) == 2 else (None, None)
+        if repr(all_rows) != repr(slice(None)) or isinstance(which, bool) or not isinstance(which, (int, np.integer, slice)):
             raise IndexError(f"index must be [:, column] or [:, from:to], got {index!r}")
-        which = index[1]
+        if not isinstance(which, slice) and not -self.width <= which < self.width:
+            raise IndexError(f"column must be one of {self.width}, from 0 to {self.width - 1}, got {which}")
         try:
             columns = range(self.width)[which if isinstance(which, slice) else slice(which, which + 1 or None)]
         except TypeError:

@@ -129,7 +129,7 @@ def activation_named(
     name = "identity" if name is None else name
     if not isinstance(name, str) or name not in ACTIVATIONS or (name == "custom") != (function is not None):
         names = ", ".join(name for name in ACTIVATIONS if name != "custom")
-        raise ValueError(f"activation must be one of {names}, got {name!r}")
+        raise ValueError(f"activation must be one of {names}, or a pair of functions (f, df), got {name!r}")
     row = ACTIVATIONS[name]
     a = activation_parameter(name, row.parameter, parameter)
     if function is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.checks import Array, above_zero, real_number, rows
+from fastbp.checks import Array, real_number, rows, small
 from fastbp.reference.gate import Place
 from fastbp.reference.layer import Layer, LiveView
 from fastbp.reference.network import NOTHING
@@ -18,7 +18,7 @@ class LayerNorm(Layer):
     Parameters
     ----------
     eps : float
-        0 < eps < infinity, added to the variance, which is the mean of (X - mean)^2.
+        0 < eps < 1, added to the variance, which is the mean of (X - mean)^2.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class LayerNorm(Layer):
 
     def __init__(self, eps: float = 1e-5) -> None:
         super().__init__()
-        self.eps = above_zero("eps", eps)
+        self.eps = small("eps", eps)
 
     def _gate(self, x: Value) -> Value:
         return Value("layer_norm", [x], settings=[self.eps], layer=self)
@@ -75,7 +75,7 @@ class RMSNorm(Layer):
     Parameters
     ----------
     eps : float
-        0 < eps < infinity.
+        0 < eps < 1.
 
     Attributes
     ----------
@@ -104,7 +104,7 @@ class RMSNorm(Layer):
 
     def __init__(self, eps: float = 1e-6) -> None:
         super().__init__()
-        self.eps = above_zero("eps", eps)
+        self.eps = small("eps", eps)
 
     def _gate(self, x: Value) -> Value:
         return Value("rms_norm", [x], settings=[self.eps], layer=self)
@@ -134,7 +134,7 @@ class BatchNorm(LayerNorm):
     momentum : float
         0 <= momentum <= 1: what a batch gives to the running statistics.
     eps : float
-        0 < eps < infinity, added to the variance.
+        0 < eps < 1, added to the variance.
 
     Attributes
     ----------

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.checks import boolean, callback_or_none, positive, required
+from fastbp.checks import boolean, callback_or_none, positive, required, truth
 from fastbp.fixed import Fixed
 from fastbp.history import History
 from fastbp.loss_settings import Weights
@@ -152,7 +152,7 @@ class Training(Fixed):
                 history.val_loss.append(scores["loss"])
                 if "accuracy" in scores:
                     history.val_accuracy.append(scores["accuracy"])
-            if callback is not None and callback(self._epoch - 1, history):
+            if callback is not None and truth("callback", callback(self._epoch - 1, history)):
                 break
         return history
 

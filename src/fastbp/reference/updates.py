@@ -94,5 +94,5 @@ class Updates:
 def checked_optimizer(value: Optimizer) -> Optimizer:
     """Return `value`, or raise TypeError if it is no optimizer of this package."""
     if not isinstance(value, Optimizer):
-        raise TypeError(f"optimizer must be one, as SGD(...), got {value!r}")
+        raise TypeError(f"optimizer must be one of fastbp.reference, as SGD(...), got {value!r} of {type(value).__module__}")
     return value
