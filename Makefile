@@ -4,6 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 WARN   := -Wall -Wextra -Wno-unused-parameter -Werror
 OBJ    := build/asm
+SOURCES := pyproject.toml setup.py README.md $(shell find csrc src -name '*.[ch]' -o -name '*.py' -o -name '*.py[xi]' -o -name '*.pxi')
 
 .PHONY: help build tiny test full bench bench-quick compare demo lint asan tsan bits ulp asm lines wheel check clean
 
@@ -14,8 +15,11 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --upgrade pip
 
-build: $(BIN)/python  ## install this checkout with all extras, warnings as errors
+build: $(VENV)/built  ## install this checkout with all extras, warnings as errors
+
+$(VENV)/built: $(SOURCES) | $(BIN)/python
 	FASTBP_CFLAGS="$(WARN)" $(BIN)/pip install -q ".[demo,test,lint]"
+	@touch $@
 
 tiny: build     ## the whole product in two seconds
 	$(BIN)/pytest -q tests/test_tiny.py

@@ -49,7 +49,7 @@ def arguments() -> argparse.ArgumentParser:
     add("--rounds", type=int, metavar="N", help="exactly so many rounds")
     add("--out", type=Path, metavar="FOLDER", help="write benchmarks.md there, and charts and JSON to FOLDER/benchmarks")
     add("--json", type=Path, metavar="FILE", help="write the JSON to this file, too")
-    add("--charts", choices=(".svg", ".png"), default=".svg", help="format of the charts")
+    add("--charts", choices=(".svg", ".png"), default=".png", help="format of the charts; default: .png")
     add("--from", dest="saved", type=Path, metavar="FILE", help="measure nothing: page and charts from a JSON file")
     return parser
 

@@ -6,6 +6,7 @@ A cycle is counted by what the core does in it, at the peak measured in the same
 some cores do one in a cycle, others two.)
 """
 
+import argparse
 import os
 import time
 from functools import partial
@@ -52,6 +53,7 @@ def kernels(isa, o, slopes):
 
 
 def main():
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     clock = "avx2" if "avx2" in runtime.isa_names() else runtime.isa_names()[0]  # what counts the cycles

@@ -1,5 +1,6 @@
 """What a call costs before any arithmetic: a 1-1 network, batch 1, nanoseconds per call."""
 
+import argparse
 import os
 import time
 
@@ -20,6 +21,7 @@ def nanoseconds(call, repeat=7, number=20_000):
 
 
 def main():
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     fb.set_num_threads(1)

@@ -103,7 +103,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(f"{label:<7} {git('log', '-1', '--format=%h %s', commit).decode().strip()}", flush=True)
                 peers[label] = peer(label, build(commit, Path(folder) / label))
             except (subprocess.CalledProcessError, RuntimeError) as error:
-                print(f"python -m benchmarks.compare: error: {getattr(error, 'stderr', None) or error}", file=sys.stderr)
+                said = getattr(error, "stderr", None)
+                print(f"python -m benchmarks.compare: error: {said.decode().strip() if said else error}", file=sys.stderr)
                 return 2
         print(f"\n{TITLE}")
         with Crew(peers, core=asked.core) as crew:

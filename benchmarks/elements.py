@@ -4,6 +4,7 @@ A layer or activation after 256 units, 128 rows; losses by themselves; inputs of
 neighbours has a loop that is not in registers. Also a view of the parameters that is held, in percent of a step.
 """
 
+import argparse
 import os
 import time
 
@@ -89,6 +90,7 @@ def views():
 
 
 def main():
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     fb.set_num_threads(1)

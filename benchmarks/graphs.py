@@ -3,6 +3,7 @@
 One core; the cases of a line take turns, so that drift of the machine cancels; median ratios of the rounds.
 """
 
+import argparse
 import os
 import time
 from functools import partial
@@ -76,6 +77,7 @@ def way_back(depth=20):
 
 
 def main():
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     fb.set_num_threads(1)
